@@ -1,0 +1,20 @@
+"""The embedded dev stack: PostgreSQL, OpenBao and a small OIDC issuer under one data folder.
+
+Imported only by `cli/dev` and tests. Everything is a child process on loopback.
+
+    stack = Stack(folder, Options(durable=False))    # valetkey.devstack.stack
+    stack.start(); ...; stack.stop(); stack.destroy()
+    stack.owner_dsn() / app_dsn() / superuser_dsn("orders")
+    stack.openbao.address, stack.openbao.as_root()   # root: tests and provisioning only
+    stack.identity_token_file                        # JWT login at OpenBao, kept fresh
+    stack.issuer_url; stack.endpoints()              # all of it, JSON, secrets as file names
+
+In tests: `from tests.stack import stack` gives a session-wide, non-durable one.
+By hand: `python -m valetkey.devstack.stack --data DIR` prints the endpoints and stays up.
+
+OpenBao: mount `database-orders`, connections `orders-0` .. `orders-3` (user name = role name,
+allowed roles `vk-*`), static role `orders-inspector`, KV v2 `valetkey` (claims in
+`valetkey/data/claims/<target>`), JWT auth mount `jwt` with the roles `valetkey-writer` (batch,
+60 s, no delete), `valetkey-reader` (periodic), `valetkey-ender`, `valetkey-inspector`; audience
+`openbao`. Each writer policy is `valetkey-writer-<target>`, given in `Options.writer_policies`.
+"""

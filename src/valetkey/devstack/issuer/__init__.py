@@ -1,0 +1,1 @@
+"""A small OIDC issuer of our own, run as a separate process for dev, demo and tests."""

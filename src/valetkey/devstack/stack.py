@@ -1,0 +1,242 @@
+"""The embedded stack: PostgreSQL, OpenBao and the issuer, up, down and looked at.
+
+    python -m valetkey.devstack.stack --data DIR        # foreground; Ctrl-C stops it
+
+prints one line of JSON with every endpoint once all is ready (secrets only as file names).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from valetkey.devstack import bao_policies, orders, process, provision
+from valetkey.devstack.folders import DataFolder, read_json, write_json, write_private
+from valetkey.devstack.issuer.keys import realms
+from valetkey.devstack.openbao import OpenBao
+from valetkey.devstack.postgres import SUPERUSER, Postgres
+from valetkey.devstack.process import Running
+from valetkey.devstack.supervisor import Service, Supervisor
+
+DEFAULT_FOLDER = Path(".valetkey/dev")
+PLACEHOLDER_POLICIES = {"orders-db": bao_policies.PLACEHOLDER_WRITER}
+IDENTITY_LIFE = 600
+IDENTITY_EVERY = 60
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a stack differs from the usual: `durable=False` turns fsync off, for tests only."""
+
+    durable: bool = True
+    max_request_duration: str = "90s"
+    writer_policies: Mapping[str, str] = field(default_factory=lambda: PLACEHOLDER_POLICIES)
+
+
+class Stack:
+    """One stack in this process: start, tend (in a loop or a thread), stop."""
+
+    def __init__(self, folder: Path | str, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.folder = DataFolder.at(folder)
+        self.postgres = Postgres(self.folder, durable=self.options.durable)
+        self.openbao = OpenBao(self.folder, max_request_duration=self.options.max_request_duration)
+        self.issuer_port = process.port_for(self.folder, "issuer")
+        self.supervisor = Supervisor(self.folder, on_change=self._write_state)
+        self._identity_due = 0.0
+
+    # --- what is where ------------------------------------------------------------------
+
+    @property
+    def issuer_url(self) -> str:
+        """The issuer's base URL: `iss` of the people's tokens."""
+        return f"http://127.0.0.1:{self.issuer_port}"
+
+    @property
+    def identity_token_file(self) -> Path:
+        """The Valetkey server's own platform token (aud `openbao`), kept fresh while up."""
+        return self.folder.run / "valetkey-server.jwt"
+
+    def owner_dsn(self) -> str:
+        """DSN of Valetkey's database as its owner (migrations)."""
+        return self.postgres.dsn("valetkey", orders.OWNER)
+
+    def app_dsn(self) -> str:
+        """DSN of Valetkey's database as the application."""
+        return self.postgres.dsn("valetkey", orders.APP)
+
+    def superuser_dsn(self, database: str = "orders") -> str:
+        """DSN of any database as superuser: to look, and to break things, in tests."""
+        return self.postgres.dsn(database, SUPERUSER)
+
+    def endpoints(self) -> dict[str, Any]:
+        """Return where everything is, as JSON values without secrets."""
+        secrets = self.folder.secrets
+        return {
+            "folder": str(self.folder.root),
+            "postgres": {
+                "host": "127.0.0.1",
+                "port": self.postgres.port,
+                "owner_dsn_file": str(secrets / "valetkey-owner.dsn"),
+                "app_dsn_file": str(secrets / "valetkey-app.dsn"),
+                "superuser_dsn_file": str(secrets / "orders-superuser.dsn"),
+                "orders_database": "orders",
+            },
+            "openbao": {
+                "address": self.openbao.address,
+                "jwt_mount": provision.JWT_MOUNT,
+                "identity_token_file": str(self.identity_token_file),
+                "database_mount": provision.MOUNT,
+                "connections": list(provision.LANES),
+                "inspector_role": provision.INSPECTOR_ROLE,
+                "claims_mount": provision.CLAIMS_MOUNT,
+            },
+            "issuer": {"url": self.issuer_url, "folder": str(self.folder.root / "issuer")},
+        }
+
+    # --- life -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start and provision everything; returns when all is ready.
+
+        Raises NotReady, BaoRefused or psycopg.Error; what was started is stopped then.
+        """
+        try:
+            self.supervisor.start_all([self.postgres, self.openbao])
+            self.provision()
+            self.refresh_identity()
+        except BaseException:
+            self.stop()
+            raise
+        self._write_state()
+
+    def provision(self) -> None:
+        """Bring PostgreSQL and OpenBao to the state Valetkey needs; may be called again."""
+        manager_password = provision.new_password()
+        passwords = {
+            orders.OWNER: self.folder.secret(f"{orders.OWNER}.password"),
+            orders.APP: self.folder.secret(f"{orders.APP}.password"),
+            orders.MANAGER: manager_password,
+        }
+        admin = {name: self.postgres.dsn(name) for name in ("postgres", "valetkey", "orders")}
+        provision.provision_postgres(admin, passwords)
+        platform = realms(self.folder.root / "issuer", self.issuer_url)["platform"]
+        provision.provision_openbao(
+            self.openbao.as_root(),
+            self.postgres.port,
+            manager_password,
+            provision.Trust(platform.issuer, platform.public_pem()),
+            self.options.writer_policies,
+        )
+        for name, dsn in (
+            ("valetkey-owner", self.owner_dsn()),
+            ("valetkey-app", self.app_dsn()),
+            ("orders-superuser", self.superuser_dsn()),
+        ):
+            write_private(self.folder.secrets / f"{name}.dsn", dsn)
+
+    def also_run(self, services: Sequence[Service]) -> None:
+        """Start further children (the Valetkey server), supervised like the rest."""
+        self.supervisor.start_all(services)
+        self._write_state()
+
+    def tend(self) -> None:
+        """Do what is due: start dead children again, renew the server's identity token."""
+        self.supervisor.tend()
+        if time.monotonic() >= self._identity_due:
+            self.refresh_identity()
+
+    def tend_until(self, done: threading.Event) -> None:
+        """Tend every 0.2 s until `done` is set."""
+        while not done.wait(0.2):
+            self.tend()
+
+    def stop(self) -> None:
+        """Stop every child in reverse order and remove what is true only while up."""
+        self.supervisor.stop_all()
+        self.identity_token_file.unlink(missing_ok=True)
+        self.folder.state_file.unlink(missing_ok=True)
+
+    def destroy(self) -> None:
+        """Delete PostgreSQL's files, which under root lie outside the data folder."""
+        self.postgres.destroy()
+
+    def refresh_identity(self) -> None:
+        """Write the server's identity token anew (10 minutes of life, aud `openbao`)."""
+        platform = realms(self.folder.root / "issuer", self.issuer_url)["platform"]
+        claims = {"sub": provision.SERVER_SUBJECT, "aud": provision.AUDIENCE}
+        write_private(self.identity_token_file, platform.sign(claims, life=IDENTITY_LIFE))
+        self._identity_due = time.monotonic() + IDENTITY_EVERY
+
+    def _write_state(self) -> None:
+        pid = os.getpid()
+        children = {"pids": self.supervisor.pids(), "restarts": self.supervisor.restarts()}
+        supervisor = {"pid": pid, "started": process.start_time(pid)}
+        state = self.endpoints() | {"supervisor": supervisor, "children": children}
+        write_json(self.folder.state_file, state)
+
+
+def status(folder: Path | str) -> dict[str, Any] | None:
+    """Return the state of the stack in `folder` as its supervisor wrote it; None when not up."""
+    state = read_json(Path(folder).absolute() / "state.json")
+    return state if state is not None and _supervisor(state).alive() else None
+
+
+def _supervisor(state: Mapping[str, Any]) -> Running:
+    return Running(int(state["supervisor"]["pid"]), str(state["supervisor"]["started"]))
+
+
+def down(folder: Path | str) -> bool:
+    """Stop the stack in `folder`, whoever runs it; False when nothing ran.
+
+    Also ends children whose supervisor was killed.
+    """
+    state = status(folder)
+    if state is not None:
+        process.stop(_supervisor(state), signal.SIGTERM, patience=40.0)
+    root = Path(folder).absolute()
+    ended = state is not None
+    for record in sorted((root / "run").glob("*.pid")) if root.exists() else ():
+        left_over = process.recorded(DataFolder(root), record.stem)
+        if left_over is not None:
+            process.stop(left_over, signal.SIGINT)
+            ended = True
+        record.unlink(missing_ok=True)
+    return ended
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a stack in the foreground until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m valetkey.devstack.stack")
+    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
+    parser.add_argument("--not-durable", action="store_true", help="fsync off: tests only")
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    if status(chosen.data) is not None:
+        print(f"a stack is already up in {chosen.data}", file=sys.stderr)
+        return 1
+    done = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: done.set())
+    stack = Stack(chosen.data, Options(durable=not chosen.not_durable))
+    stack.start()
+    print(json.dumps(stack.endpoints()), flush=True)
+    try:
+        stack.tend_until(done)
+    finally:
+        stack.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

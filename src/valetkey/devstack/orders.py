@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 REGIONS = ("eu", "us")
-GROUPS = tuple(f"orders_{region}_{kind}" for region in REGIONS for kind in ("reader", "writer"))
+GROUPS = tuple(
+    f"orders_{region}_{kind}" for region in REGIONS for kind in ("reader", "writer")
+)
 MANAGER = "valetkey_manager"
 INSPECTOR = "orders_inspector"
 OWNER = "valetkey_owner"
@@ -87,16 +89,21 @@ def orders_schema() -> Iterator[str]:
 
 
 _REGION = "region text NOT NULL CHECK (region IN ('eu', 'us'))"
-_TABLES = (
+_CUSTOMER_TABLE = (
     "CREATE TABLE IF NOT EXISTS customers (id bigint PRIMARY KEY, name text NOT NULL, "
-    f"email text NOT NULL, {_REGION})",
+    f"email text NOT NULL, {_REGION})"
+)
+_ORDER_TABLE = (
     "CREATE TABLE IF NOT EXISTS orders (id bigint PRIMARY KEY, customer_id bigint NOT NULL "
     "REFERENCES customers, item text NOT NULL, amount_cents bigint NOT NULL, "
-    f"status text NOT NULL DEFAULT 'delivered', {_REGION})",
+    f"status text NOT NULL DEFAULT 'delivered', {_REGION})"
+)
+_REFUND_TABLE = (
     "CREATE TABLE IF NOT EXISTS refunds (id bigserial PRIMARY KEY, order_id bigint NOT NULL "
     "REFERENCES orders, amount_cents bigint NOT NULL, reason text NOT NULL, "
-    f"created_at timestamptz NOT NULL DEFAULT now(), {_REGION})",
+    f"created_at timestamptz NOT NULL DEFAULT now(), {_REGION})"
 )
+_TABLES = (_CUSTOMER_TABLE, _ORDER_TABLE, _REFUND_TABLE)
 
 _CUSTOMERS = (
     (1, "Ana Silva", "ana@customers.example", "eu"),
@@ -135,7 +142,9 @@ def _table_rights(table: str) -> Iterator[str]:
     yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
     yield f"GRANT SELECT ON {table} TO {', '.join(GROUPS)}"
     for region in REGIONS:
-        yield from _policy(table, f"{region}_read", "SELECT", region, ("reader", "writer"))
+        yield from _policy(
+            table, f"{region}_read", "SELECT", region, ("reader", "writer")
+        )
 
 
 def _policy(

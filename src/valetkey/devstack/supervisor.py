@@ -31,8 +31,13 @@ STEADY = 10.0
 class Service(Protocol):
     """One child: how it is started, when it is ready, what follows."""
 
-    name: str
-    stop_signal: signal.Signals
+    @property
+    def name(self) -> str:
+        """What it is called in records, logs and `state.json`."""
+
+    @property
+    def stop_signal(self) -> signal.Signals:
+        """The signal that asks it to end cleanly."""
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start the process and return at once."""
@@ -78,7 +83,7 @@ class Supervisor:
         def bring_up(slot: _Slot) -> None:
             try:
                 self._start(slot, within)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  carried over to the caller's thread
                 failed.append(error)
 
         threads = [threading.Thread(target=bring_up, args=[slot]) for slot in slots]
@@ -122,29 +127,31 @@ class Supervisor:
         slot.retry_at = 0.0
         slot.restarts += 1
         try:
-            self._start(slot, within=20.0)
-        except Exception as error:
+            self._try_once(slot, now + 20.0)
+        except Exception as error:  # noqa: BLE001  the next round tries again, for ever
             log.warning("%s did not come back yet: %s", slot.service.name, error)
             self._end(slot)
 
     def _start(self, slot: _Slot, within: float) -> None:
-        service = slot.service
-        left_over = process.recorded(self.folder, service.name)
-        if left_over is not None:
-            process.stop(left_over, service.stop_signal)
+        """Try until the child is ready: PostgreSQL refuses for 1 to 2 s after a SIGKILL."""
         deadline = time.monotonic() + within
         while True:
-            slot.child = service.spawn()
-            slot.since = time.monotonic()
-            if self._became_ready(slot, deadline):
-                break
-            if time.monotonic() > deadline:
+            try:
+                return self._try_once(slot, deadline)
+            except NotReady:
                 self._end(slot)
-                raise NotReady(
-                    f"{service.name} is not ready after {within:.0f} s; "
-                    f"see {self.folder.logs / service.name}.log"
-                )
+                if time.monotonic() > deadline:
+                    raise
             time.sleep(FIRST_PAUSE)
+
+    def _try_once(self, slot: _Slot, deadline: float) -> None:
+        service = slot.service
+        slot.child = service.spawn()
+        slot.since = time.monotonic()
+        if not self._became_ready(slot, deadline):
+            raise NotReady(
+                f"{service.name} is not ready; see {self.folder.logs}/{service.name}.log"
+            )
         service.after_ready()
         self.on_change()
 

@@ -19,11 +19,12 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 from valetkey.devstack.folders import read_json, write_json
 
 REALMS = ("people", "github", "workloads", "platform")
+RSA_REALMS = ("people", "github")
 
 
 @dataclass(frozen=True, repr=False)
 class Realm:
-    """One issuer: its `iss` and its two signing keys (ES256 and RS256)."""
+    """One issuer: its `iss` and its signing keys by algorithm (ES256, for some also RS256)."""
 
     issuer: str
     keys: dict[str, ECKey | RSAKey]
@@ -65,9 +66,13 @@ def _issuer(base: str, name: str) -> str:
 def _keys(folder: Path, name: str) -> dict[str, ECKey | RSAKey]:
     path = folder / f"{name}.keys.json"
     if not path.exists():
-        write_json(path, {"ES256": _new_ec(), "RS256": _new_rsa()})
+        rsa = {"RS256": _new_rsa()} if name in RSA_REALMS else {}
+        write_json(path, {"ES256": _new_ec()} | rsa)
     kept = read_json(path)
-    return {"ES256": ECKey.import_key(kept["ES256"]), "RS256": RSAKey.import_key(kept["RS256"])}
+    keys: dict[str, ECKey | RSAKey] = {"ES256": ECKey.import_key(kept["ES256"])}
+    if "RS256" in kept:
+        keys["RS256"] = RSAKey.import_key(kept["RS256"])
+    return keys
 
 
 def _new_ec() -> dict[str, Any]:

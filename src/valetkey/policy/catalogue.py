@@ -1,0 +1,295 @@
+"""The catalogue from its files: `catalogue/*.yaml`, one target each, refused as a whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+from valetkey.core.ask import LONGEST_TTL, canonical_hash
+from valetkey.core.catalogue import (
+    Catalogue,
+    Parameter,
+    ParameterKind,
+    ScopeDefinition,
+    Target,
+)
+from valetkey.core.errors import BrokerError
+from valetkey.core.scope import Scope
+from valetkey.core.statement_checks import MOST_EXPANSIONS, breadth, statement_problems
+from valetkey.policy.problems import CatalogueInvalid, FilesInvalid, Problem
+from valetkey.policy.section import Section
+from valetkey.policy.strict_yaml import load_yaml
+
+MINTERS = ("openbao-database", "signed-token")
+MOST_CONNECTIONS = 16
+MOST_VALUES = 64
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
+_KEY = re.compile(r"[a-z][a-z0-9_]{0,30}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,120}")
+_AUDIENCE = re.compile(r"(?:https?://|urn:)[!-~]{1,250}")
+_ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+_KINDS = get_args(ParameterKind)
+
+
+def load_catalogue(folder: Path) -> Catalogue:
+    """Read every target of a folder. Raises CatalogueInvalid with all problems found."""
+    problems: list[Problem] = []
+    targets: dict[str, Target] = {}
+    places: dict[str, tuple[str, int]] = {}
+    for path in yaml_files(folder, problems):
+        target = _load_target(path, problems)
+        if target is None:
+            continue
+        _note_clash(targets, places, target, (str(path), problems))
+    if not targets and not problems:
+        problems.append(Problem(str(folder), 0, "holds no target"))
+    if problems:
+        raise CatalogueInvalid(problems)
+    return Catalogue(targets, digest_of(targets.values()))
+
+
+def yaml_files(folder: Path, problems: list[Problem]) -> list[Path]:
+    """The `*.yaml` files of a folder by name; anything else visible in it is a problem."""
+    if not folder.is_dir():
+        problems.append(Problem(str(folder), 0, "is not a folder"))
+        return []
+    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in visible:
+        if path.suffix != ".yaml" or not path.is_file():
+            problems.append(Problem(str(path), 0, "only files named *.yaml belong here"))
+    return [path for path in visible if path.suffix == ".yaml" and path.is_file()]
+
+
+def digest_of(targets: Iterable[Target]) -> str:
+    """The catalogue's content digest (SHA-256, hex): what it means, not how it is laid out."""
+    plain = {target.name: _plain(asdict(target)) for target in targets}
+    return canonical_hash(plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, timedelta):
+        return int(value.total_seconds())
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _note_clash(
+    targets: dict[str, Target],
+    places: dict[str, tuple[str, int]],
+    target: Target,
+    where: tuple[str, list[Problem]],
+) -> None:
+    """Add the target unless its name, mount or audience is another's."""
+    file, problems = where
+    claims = {"target": target.name, "mount": target.mount, "audience": target.audience}
+    for what, value in claims.items():
+        if value and (other := places.get(f"{what} {value}")):
+            problems.append(Problem(file, 1, f"{what} {value} is also in {other[0]}"))
+        elif value:
+            places[f"{what} {value}"] = (file, 1)
+    targets.setdefault(target.name, target)
+
+
+def _load_target(path: Path, problems: list[Problem]) -> Target | None:
+    try:
+        root = load_yaml(path)
+    except FilesInvalid as error:
+        problems.extend(error.problems)
+        return None
+    before = len(problems)
+    top = Section.of(root, str(path), problems, "a target")
+    target = _target(top)
+    top.finish()
+    return target if len(problems) == before else None
+
+
+def _target(top: Section) -> Target:
+    minter = top.text("minter") or ""
+    if minter and minter not in MINTERS:
+        top.note(top.line_of("minter"), "minter must be one of " + ", ".join(MINTERS))
+    classes = top.texts("data_classes", required=False)
+    _each(top, "data_classes", classes, _NAME)
+    target = Target(
+        name=_matching(top, "target", _NAME),
+        minter=minter,
+        environment=_matching(top, "environment", _NAME),
+        owner=_matching(top, "owner", _WORD),
+        data_classes=tuple(sorted(classes)),
+        **_of_minter(top, minter),
+    )
+    definitions = _scopes(top, target)
+    most = MOST_EXPANSIONS // max(1, len(target.connections))
+    whole = replace(target, scopes={d.name: d for d in definitions})
+    if minter == "openbao-database" and sum(map(breadth, definitions)) > most:
+        top.note(top.line_of("scopes"), f"more than {MOST_EXPANSIONS} paths would be pinned")
+    return whole
+
+
+def _of_minter(top: Section, minter: str) -> dict[str, Any]:
+    """The keys that only this kind of target has."""
+    if minter == "openbao-database":
+        return _database(top)
+    if minter == "signed-token":
+        return {
+            "audience": _matching(top, "audience", _AUDIENCE),
+            "introspects": bool(top.boolean("introspects")),
+        }
+    top.read |= top.entries.keys()
+    return {}
+
+
+def _database(top: Section) -> dict[str, Any]:
+    connections = top.texts("connections")
+    _each(top, "connections", connections, _NAME)
+    if len(connections) > MOST_CONNECTIONS:
+        top.note(top.line_of("connections"), f"at most {MOST_CONNECTIONS} connections")
+    version = top.integer("server_version", required=False)
+    return {
+        "mount": _matching(top, "mount", _NAME),
+        "connections": connections,
+        "inspector": _matching(top, "inspector", _NAME),
+        "server_version": 17 if version is None else version,
+        "address": _address(top),
+    }
+
+
+def _address(top: Section) -> dict[str, str | int]:
+    address = top.section("address")
+    if address is None:
+        return {}
+    port = address.integer("port")
+    if port is not None and not 0 < port < 65536:
+        address.note(address.line_of("port"), "port must be between 1 and 65535")
+    found: dict[str, str | int | None] = {
+        "host": _matching(address, "host", _WORD),
+        "port": port,
+        "database": _matching(address, "database", _WORD),
+        "sslmode": address.text("sslmode", required=False),
+    }
+    if found["sslmode"] not in {None, "disable", "require", "verify-ca", "verify-full"}:
+        address.note(address.line_of("sslmode"), "sslmode must be one that libpq enforces")
+    address.finish()
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _scopes(top: Section, target: Target) -> list[ScopeDefinition]:
+    scopes = top.section("scopes")
+    if scopes is None:
+        return []
+    if not scopes.entries:
+        scopes.note(scopes.line, "scopes must hold at least one scope")
+    return [_scope(name, section, target) for name, section in scopes.sections()]
+
+
+def _scope(name: str, section: Section, target: Target) -> ScopeDefinition:
+    if not _NAME.fullmatch(name):
+        section.note(section.line, "a scope's name is lower-case letters, digits and dashes")
+    max_ttl = section.duration("max_ttl") or timedelta(seconds=1)
+    if max_ttl > LONGEST_TTL:
+        section.note(section.line_of("max_ttl"), "max_ttl is over 12h")
+    definition = ScopeDefinition(
+        name=name,
+        mutates=bool(section.boolean("mutates")),
+        max_ttl=max_ttl,
+        parameters=_parameters(section),
+        summary=section.text("summary", required=False) or "",
+        **_statements(section, target),
+    )
+    if target.minter == "openbao-database" and target.connections:
+        for message in statement_problems(definition, target):
+            section.note(section.line_of(_place_of(message)), f"scope {name}: {message}")
+    section.finish()
+    return definition
+
+
+def _place_of(message: str) -> str:
+    return "revocation_statements" if "revocation" in message else "creation_statements"
+
+
+def _statements(section: Section, target: Target) -> dict[str, Any]:
+    if target.minter != "openbao-database":
+        return {}
+    heir = section.text("reassign_owned_to", required=False)
+    if heir is not None and not _ROLE.fullmatch(heir):
+        section.note(section.line_of("reassign_owned_to"), "reassign_owned_to must name a role")
+    return {
+        "creation_statements": section.texts("creation_statements"),
+        "revocation_statements": section.texts("revocation_statements", required=False),
+        "reassign_owned_to": heir,
+    }
+
+
+def _parameters(section: Section) -> tuple[Parameter, ...]:
+    below = section.section("parameters", required=False)
+    if below is None:
+        return ()
+    found = [_parameter(name, inner) for name, inner in below.sections()]
+    return tuple(parameter for parameter in found if parameter is not None)
+
+
+def _parameter(name: str, section: Section) -> Parameter | None:
+    """`{enum: [...]}`, `{kind: identifier}`, `{kind: path_prefix}`, or an integer with bounds."""
+    if not _KEY.fullmatch(name):
+        section.note(section.line, "a parameter's name is lower-case letters, digits and _")
+    parameter = _enum(name, section) if "enum" in section.entries else _kind(name, section)
+    section.finish()
+    return parameter
+
+
+def _enum(name: str, section: Section) -> Parameter:
+    values = section.texts("enum")
+    if not 0 < len(values) <= MOST_VALUES:
+        section.note(section.line_of("enum"), f"enum must hold 1 to {MOST_VALUES} values")
+    if len(set(values)) != len(values):
+        section.note(section.line_of("enum"), "enum holds a value twice")
+    for value in values:
+        if not _may_be_asked_for(name, value):
+            section.note(section.line_of("enum"), "an enum value cannot be written in a scope")
+    return Parameter(name, "enum", values)
+
+
+def _kind(name: str, section: Section) -> Parameter | None:
+    kind = section.text("kind")
+    if kind == "integer":
+        low, high = section.integer("minimum"), section.integer("maximum")
+        if low is not None and high is not None and not 0 <= low <= high < 10**9:
+            section.note(section.line, "minimum and maximum must be 0 <= minimum <= maximum < 10^9")
+        return Parameter(name, "integer", minimum=low or 0, maximum=high or 0)
+    if kind == "identifier":
+        return Parameter(name, "identifier")
+    if kind == "path_prefix":
+        return Parameter(name, "path_prefix")
+    if kind is not None:
+        section.note(section.line_of("kind"), "kind must be one of " + ", ".join(_KINDS))
+    return None
+
+
+def _may_be_asked_for(name: str, value: str) -> bool:
+    try:
+        return Scope.parse(f"t:s{{{name}={value}}}").parameters == ((name, value),)
+    except BrokerError:
+        return False
+
+
+def _matching(section: Section, key: str, pattern: re.Pattern[str]) -> str:
+    text = section.text(key)
+    if text is not None and not pattern.fullmatch(text):
+        section.note(section.line_of(key), f"{key} is not well formed")
+    return text or ""
+
+
+def _each(section: Section, key: str, values: tuple[str, ...], pattern: re.Pattern[str]) -> None:
+    if any(not pattern.fullmatch(value) for value in values):
+        section.note(section.line_of(key), f"{key} holds a name that is not well formed")
+    if len(set(values)) != len(values):
+        section.note(section.line_of(key), f"{key} holds a name twice")
+    if key == "connections" and not values:
+        section.note(section.line_of(key), f"{key} must name at least one")

@@ -1,0 +1,186 @@
+"""Policy files: `policies/*.cedar`, cut into single policies that know their file and line.
+
+Each policy has a unique `@id`; `@max_ttl("5m")` may stand on a permit and `@description` anywhere;
+any other annotation is refused, because a misspelt one would silently not limit. Templates are
+refused. Every policy is checked against the schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from cedarpy import Schema, policies_to_json_str, validate_policies
+
+from valetkey.policy.problems import PolicyInvalid, Problem
+from valetkey.policy.section import duration_of
+
+MAX_BYTES = 256 * 1024
+ANNOTATIONS = frozenset({"id", "max_ttl", "description"})
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
+_TOKEN = re.compile(r'//[^\n]*|"(?:[^"\\]|\\.)*"|;|[^/";]+|.', re.S)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One policy: its id, its text, where it stands, and the time it allows at most."""
+
+    id: str
+    text: str
+    file: str
+    line: int
+    max_ttl: timedelta | None
+
+
+@dataclass(frozen=True)
+class PolicyFiles:
+    """All policies, in the order of their files, under one content hash."""
+
+    policies: tuple[Policy, ...]
+    hash: str
+
+    @property
+    def text(self) -> str:
+        """All policies as one Cedar text."""
+        return "\n".join(policy.text for policy in self.policies)
+
+
+def load_policies(folder: Path, schema: Schema) -> PolicyFiles:
+    """Read and check every policy. Raises PolicyInvalid with all problems found.
+
+    The hash is SHA-256 (hex) over the sorted names and bytes of the files.
+    """
+    problems: list[Problem] = []
+    digest = hashlib.sha256()
+    policies: list[Policy] = []
+    for path in _cedar_files(folder, problems):
+        raw = _read(path, problems)
+        digest.update(f"{path.name}\0{len(raw)}\0".encode() + raw)
+        policies += _policies_of(path, raw, problems)
+    problems += _duplicates(policies)
+    for policy in policies:
+        problems += _schema_problems(policy, schema)
+    if not policies and not problems:
+        problems.append(Problem(str(folder), 0, "holds no policy"))
+    if problems:
+        raise PolicyInvalid(problems)
+    return PolicyFiles(tuple(policies), digest.hexdigest())
+
+
+def cut(text: str) -> Iterator[tuple[int, str]]:
+    """Cut Cedar text after each `;` outside texts and comments: (line, one policy).
+
+    What is left after the last `;` comes too, unless it is only space and comments.
+    """
+    pieces: list[str] = []
+    line, begun = 1, 0
+    for found in _TOKEN.finditer(text):
+        token = found[0]
+        if not begun and not token.startswith("//") and token.strip():
+            begun = line + token[: len(token) - len(token.lstrip())].count("\n")
+        if begun:
+            pieces.append(token)
+        line += token.count("\n")
+        if begun and token == ";":
+            yield begun, "".join(pieces).strip()
+            pieces, begun = [], 0
+    if begun:
+        yield begun, "".join(pieces).strip()
+
+
+def _cedar_files(folder: Path, problems: list[Problem]) -> list[Path]:
+    if not folder.is_dir():
+        problems.append(Problem(str(folder), 0, "is not a folder"))
+        return []
+    visible = sorted(
+        p for p in folder.iterdir() if not p.name.startswith(".") and p.name != "tests"
+    )
+    for path in visible:
+        if path.suffix != ".cedar" or not path.is_file():
+            problems.append(Problem(str(path), 0, "only *.cedar files and tests/ belong here"))
+    return [path for path in visible if path.suffix == ".cedar" and path.is_file()]
+
+
+def _read(path: Path, problems: list[Problem]) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        problems.append(Problem(str(path), 0, f"cannot be read: {error.strerror}"))
+        return b""
+    if len(raw) > MAX_BYTES:
+        problems.append(Problem(str(path), 0, f"is larger than {MAX_BYTES} bytes"))
+        return b""
+    return raw
+
+
+def _policies_of(path: Path, raw: bytes, problems: list[Problem]) -> list[Policy]:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        problems.append(Problem(str(path), line, "is not UTF-8"))
+        return []
+    found = [_policy(str(path), line, piece, problems) for line, piece in cut(text)]
+    return [policy for policy in found if policy is not None]
+
+
+def _policy(file: str, line: int, text: str, problems: list[Problem]) -> Policy | None:
+    def refuse(message: str) -> None:
+        problems.append(Problem(file, line, message))
+
+    try:
+        parsed = json.loads(policies_to_json_str(text))
+    except ValueError as error:
+        refuse(f"is not Cedar: {error}")
+        return None
+    if parsed["templates"] or len(parsed["staticPolicies"]) != 1:
+        refuse("must be one policy without slots")
+        return None
+    (body,) = parsed["staticPolicies"].values()
+    before = len(problems)
+    for message in _annotation_problems(body):
+        refuse(message)
+    if len(problems) > before:
+        return None
+    notes = body["annotations"]
+    return Policy(notes["id"], text, file, line, duration_of(notes.get("max_ttl") or ""))
+
+
+def _annotation_problems(body: dict[str, Any]) -> Iterator[str]:
+    notes: dict[str, Any] = body.get("annotations") or {}
+    for name in sorted(notes.keys() - ANNOTATIONS):
+        yield f"unknown annotation @{name}"
+    if not _ID.fullmatch(notes.get("id") or ""):
+        yield "needs an @id of lower-case letters, digits, dots and dashes"
+    if "max_ttl" in notes:
+        if body["effect"] != "permit":
+            yield "@max_ttl stands on permits only"
+        if duration_of(notes["max_ttl"] or "") is None:
+            yield "@max_ttl must be a duration like 90s, 15m or 1h"
+
+
+def _duplicates(policies: list[Policy]) -> Iterator[Problem]:
+    first: dict[str, Policy] = {}
+    for policy in policies:
+        other = first.setdefault(policy.id, policy)
+        if other is not policy:
+            place = f"{other.file}:{other.line}"
+            yield Problem(policy.file, policy.line, f"@id {policy.id} is also at {place}")
+
+
+def _schema_problems(policy: Policy, schema: Schema) -> Iterator[Problem]:
+    result = validate_policies(policy.text, schema)
+    if result.validation_passed:
+        return
+    for error in result.errors:
+        message = error.error.removeprefix("for policy `policy0`, ")
+        yield Problem(policy.file, policy.line, f"policy {policy.id}: {message}")
+    if not result.errors:
+        yield Problem(policy.file, policy.line, f"policy {policy.id} does not fit the schema")

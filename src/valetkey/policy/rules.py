@@ -1,0 +1,93 @@
+"""The rules in force: one catalogue and one policy set that fit together, replaced as a whole."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from valetkey.core.catalogue import Catalogue
+from valetkey.policy.catalogue import load_catalogue
+from valetkey.policy.cedar import CedarPolicy
+from valetkey.policy.problems import FilesInvalid, Problem
+
+log = structlog.get_logger(__name__)
+
+Gate = Callable[[Catalogue], Iterable[str]]
+"""Names the targets for which a catalogue may not become active, because pins do not match."""
+
+
+class NotPinned(FilesInvalid):
+    """The catalogue is sound, but its pins were not seen at the back end."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """One version of catalogue and policy."""
+
+    catalogue: Catalogue
+    policy: CedarPolicy
+
+    @property
+    def version(self) -> tuple[str, str]:
+        """Catalogue digest and policy hash."""
+        return self.catalogue.digest, self.policy.hash
+
+
+def load_rules(catalogue: Path, policies: Path, groups: Iterable[str]) -> Rules:
+    """Read both folders. Raises CatalogueInvalid or PolicyInvalid with every problem found."""
+    found = load_catalogue(catalogue)
+    return Rules(found, CedarPolicy.load(policies, found, groups))
+
+
+class ActiveRules:
+    """Holds the rules in force; a broken or unpinned new version leaves the last good one."""
+
+    def __init__(self, load: Callable[[], Rules], gate: Gate = lambda catalogue: ()) -> None:
+        """Load the first version. Raises FilesInvalid, or NotPinned, when there is none."""
+        self._load = load
+        self._gate = gate
+        self._reloading = threading.Lock()
+        self._problems: tuple[Problem, ...] = ()
+        self._rules = self._checked()
+
+    def current(self) -> Rules:
+        """The rules in force."""
+        return self._rules
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why the newest files are not in force; empty when they are."""
+        return self._problems
+
+    def reload(self) -> bool:
+        """Read the files again; False, loudly, when the last good version stays in force."""
+        with self._reloading:
+            try:
+                fresh = self._checked()
+            except FilesInvalid as error:
+                return self._keep(error.problems)
+            except Exception as error:
+                return self._keep((Problem("", 0, f"could not be read: {type(error).__name__}"),))
+            if fresh.version != self._rules.version:
+                log.info("rules_activated", catalogue=fresh.version[0], policy=fresh.version[1])
+            self._rules, self._problems = fresh, ()
+            return True
+
+    def _keep(self, problems: tuple[Problem, ...]) -> bool:
+        self._problems = problems
+        log.error("rules_refused", kept=self._rules.version, problems=[str(p) for p in problems])
+        return False
+
+    def _checked(self) -> Rules:
+        rules = self._load()
+        missing = sorted(self._gate(rules.catalogue))
+        if missing:
+            raise NotPinned(
+                Problem(name, 0, "its pins at the back end are not those of this catalogue")
+                for name in missing
+            )
+        return rules

@@ -17,4 +17,12 @@ allowed roles `vk-*`), static role `orders-inspector`, KV v2 `valetkey` (claims 
 `valetkey/data/claims/<target>`), JWT auth mount `jwt` with the roles `valetkey-writer` (batch,
 60 s, no delete), `valetkey-reader` (periodic), `valetkey-ender`, `valetkey-inspector`; audience
 `openbao`. Each writer policy is `valetkey-writer-<target>`, given in `Options.writer_policies`.
+
+The issuer (`endpoints()["issuer"]`): people log in at `url` as client `valetkey-cli` (code flow
+with PKCE, device flow; sample people olivia, arun, bea, aud, opal with passwords in
+`people_file`; `people.py` plays one); `ci_issuer` answers at `ci_request_url` to the bearer of
+`ci_request_token_file`; `workload_issuer` gives refund-bot and report-bot tokens (`workload.py`).
+
+    up(folder, options, more=lambda stack: [Command(...)], announce=...)   # foreground
+    detached(folder, argv_that_calls_up); down(folder); status(folder)     # valetkey.devstack.stack
 """

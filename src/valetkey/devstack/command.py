@@ -20,7 +20,7 @@ from valetkey.devstack.process import Program
 class Command:
     """A supervised command that serves on loopback `port` and is ready once `path` answers 200.
 
-    `env` is the whole environment beyond PATH, HOME and PYTHONPATH.
+    `env` is the whole environment beyond PATH, HOME and where Python finds itself.
     """
 
     folder: DataFolder
@@ -61,5 +61,6 @@ def issuer(folder: DataFolder, port: int) -> Command:
 
 
 def _python_path() -> dict[str, str]:
-    found = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": found} if found else {}
+    """Return what this interpreter needs to be found again, if it was told."""
+    names = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in names if name in os.environ}

@@ -92,7 +92,9 @@ class Foreground:
         down(self.folder)
         marker = self.folder / "postgres.instance"
         if marker.exists():
-            shutil.rmtree(ROOT_BASE / marker.read_text(encoding="ascii"))
+            home = ROOT_BASE / marker.read_text(encoding="ascii")
+            shutil.rmtree(home)
+            home.with_name(f"{home.name}.folder").unlink()
 
 
 def mentions(folder: Path) -> list[int]:

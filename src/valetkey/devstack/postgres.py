@@ -101,6 +101,7 @@ class Postgres:
     def destroy(self) -> None:
         """Delete the server's files (the server must be stopped)."""
         shutil.rmtree(self.home, ignore_errors=True)
+        _origin(self.home).unlink(missing_ok=True)
 
     @property
     def _data(self) -> Path:
@@ -121,6 +122,9 @@ class Postgres:
         )
 
     def _initialise(self, tools: Path) -> None:
+        if self.account is not None:
+            _delete_abandoned()
+            write_private(_origin(self.home), str(self.folder.root))
         self._make_home()
         unfinished = self.home / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -203,6 +207,24 @@ class Postgres:
             check=False,
         )
         return str(self._data) in done.stdout
+
+
+def _origin(home: Path) -> Path:
+    """Return the file beside `home` that names the data folder it belongs to."""
+    return home.with_name(f"{home.name}.folder")
+
+
+def _delete_abandoned() -> None:
+    """Delete server files under `ROOT_BASE` whose data folder was deleted by hand.
+
+    Left alone when the folder's parent is gone too (perhaps not mounted) or a server runs there.
+    """
+    for origin in ROOT_BASE.glob("*.folder"):
+        home, folder = origin.with_suffix(""), Path(origin.read_text(encoding="utf-8"))
+        running = (home / "data" / "postmaster.pid").exists()
+        if folder.parent.is_dir() and not folder.exists() and not running:
+            shutil.rmtree(home, ignore_errors=True)
+            origin.unlink(missing_ok=True)
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,53 @@
+"""Who is calling: the result of verifying a proof of identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+Kind = Literal["agent", "person", "ci"]
+
+ROLES: Final = frozenset({"operator", "approver", "auditor"})
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Anything that can be authenticated: issuer (its `iss`) and subject, compared exactly."""
+
+    issuer: str
+    subject: str
+
+    def __str__(self) -> str:
+        return f"{self.issuer} {self.subject}"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A principal whose proof was verified, with what we know about it for this one request.
+
+    `kind` says which doors are open: an agent has `agent_id`, `agent` (its name) and
+    `binding_id`; a CI job has `rule`, the name of the trust rule that matched it; a person has
+    `groups`, `roles` and perhaps `email`. `jkt` is the RFC 7638 thumbprint of the DPoP key that
+    the token is bound to and that signed this request. `auth_time` is when the person logged in,
+    and `fresh_for` the object that login was made for. `token_id` is the token's `jti`.
+    """
+
+    kind: Kind
+    principal: Principal
+    jkt: str
+    expires_at: datetime
+    token_id: str
+    agent_id: str | None = None
+    agent: str | None = None
+    binding_id: str | None = None
+    groups: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    email: str | None = None
+    auth_time: datetime | None = None
+    fresh_for: str | None = None
+    rule: str | None = None
+
+    def has_role(self, role: str) -> bool:
+        """Whether a group of this caller is mapped to that role."""
+        return role in self.roles

@@ -1,0 +1,153 @@
+"""Whom we trust to say who somebody is, and what a CI job of theirs may set up here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, Literal
+
+from valetkey.core.errors import OutsideTrustRule, TrustRuleTooWide
+from valetkey.core.scope import Scope, within_any
+
+IssuerKind = Literal["workload", "ci", "people"]
+Replay = Literal["jti", "token_hash", "reusable_until_exp"]
+
+_ASYMMETRIC: Final = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+    | {"ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
+)
+_PINNED_IDS: Final = (("repository_id", "repository_owner_id"), ("project_id", "namespace_id"))
+_CONDITIONS: Final = (("environment",), ("ref", "ref_type"))
+_ALWAYS_CHECKED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf"})
+
+
+@dataclass(frozen=True)
+class IssuerRecord:
+    """One registered issuer: where its keys are and what its tokens must look like.
+
+    `issuer` is compared with `iss` exactly. Keys come from `jwks_uri` or, without network, from
+    `jwks` (RFC 7517 set), never from the token. `audience` is the only `aud` accepted. `typ` is
+    the set of header types accepted, lower-case, where "" means absent. `max_age` bounds
+    now - iat, `max_life` bounds exp - iat. `replay` says whether a proof is once-only by its
+    `jti`, once-only by its hash, or reusable until it expires by the first key that used it.
+
+    Every claim of a proof is accounted for: besides those always checked, `checked` are matched
+    exactly, `informative` are known and need no check (for example `run_id`), and `uncheckable`
+    restrict the token in a way that we cannot check, so that its presence refuses the proof. Any
+    other claim is reported by name.
+    """
+
+    name: str
+    issuer: str
+    kind: IssuerKind
+    audience: str
+    algorithms: frozenset[str]
+    jwks_uri: str | None = None
+    jwks: Mapping[str, object] | None = field(default=None, repr=False)
+    typ: frozenset[str] = frozenset({"jwt", ""})
+    max_age: timedelta = timedelta(minutes=10)
+    max_life: timedelta = timedelta(hours=1)
+    replay: Replay = "jti"
+    checked: Mapping[str, str] = field(default_factory=dict)
+    informative: frozenset[str] = frozenset()
+    uncheckable: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a record that could not be checked safely."""
+        if (self.jwks_uri is None) == (self.jwks is None):
+            raise ValueError(f"issuer {self.name}: give one of jwks_uri and jwks")
+        if not self.algorithms or not self.algorithms <= _ASYMMETRIC:
+            raise ValueError(f"issuer {self.name}: algorithms must be asymmetric and named")
+        if not (self.issuer and self.audience) or self.max_life <= timedelta(0):
+            raise ValueError(f"issuer {self.name}: issuer, audience and max_life are required")
+
+    def accounted(self) -> frozenset[str]:
+        """The claim names that this record says something about, besides the uncheckable."""
+        return _ALWAYS_CHECKED | self.checked.keys() | self.informative
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a CI job may set up: every part bounds, and an empty part allows nothing.
+
+    `labels` maps each allowed label to its allowed values; `ceiling` are the scopes that a
+    boundary may not exceed; `may_bind` are names of issuers whose identities it may bind.
+    """
+
+    name_prefix: str
+    owners: frozenset[str]
+    teams: frozenset[str]
+    labels: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    ceiling: tuple[Scope, ...] = ()
+    may_bind: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Provision:
+    """What somebody wants to set up, in the terms that a trust rule bounds."""
+
+    name: str
+    owner: str
+    team: str
+    labels: Mapping[str, str]
+    boundary: tuple[Scope, ...]
+    bind_issuers: frozenset[str]
+
+
+@dataclass(frozen=True)
+class TrustRule:
+    """Which CI jobs of one issuer are trusted (exact claim values), and with what.
+
+    Construction raises TrustRuleTooWide unless the platform's ids are pinned (GitHub
+    `repository_id` and `repository_owner_id`, GitLab `project_id` and `namespace_id`) with one
+    of `environment` or (`ref` and `ref_type`), or when a wildcard appears anywhere.
+    """
+
+    name: str
+    issuer: str
+    match: Mapping[str, str]
+    allows: Allowance
+
+    def __post_init__(self) -> None:
+        if not any(all(self.match.get(c) for c in ids) for ids in _PINNED_IDS):
+            raise TrustRuleTooWide(f"rule {self.name}: the platform's ids are not pinned")
+        if not any(all(self.match.get(c) for c in some) for some in _CONDITIONS):
+            raise TrustRuleTooWide(f"rule {self.name}: no environment or ref condition")
+        if any("*" in word for word in self._words()):
+            raise TrustRuleTooWide(f"rule {self.name}: wildcards are not allowed")
+        if not self.allows.name_prefix:
+            raise TrustRuleTooWide(f"rule {self.name}: name_prefix is required")
+
+    def _words(self) -> Iterator[str]:
+        yield from (self.name, self.issuer, self.allows.name_prefix)
+        yield from (word for pair in self.match.items() for word in pair)
+        yield from (*self.allows.owners, *self.allows.teams, *map(str, self.allows.ceiling))
+        yield from self.allows.may_bind
+        for label, values in self.allows.labels.items():
+            yield from (label, *values)
+
+    def matches(self, claims: Mapping[str, object]) -> bool:
+        """Whether verified claims carry every pinned value, as exactly these strings."""
+        return all(claims.get(name) == value for name, value in self.match.items())
+
+    def bounds(self, wanted: Provision) -> None:
+        """Raise OutsideTrustRule, naming the part, when more is wanted than the rule allows."""
+        outside = next(_outside(self.allows, wanted), None)
+        if outside is not None:
+            raise OutsideTrustRule(f"rule {self.name} does not allow this {outside}")
+
+
+def _outside(allows: Allowance, wanted: Provision) -> Iterator[str]:
+    if not wanted.name.startswith(allows.name_prefix):
+        yield "name"
+    if wanted.owner not in allows.owners:
+        yield "owner"
+    if wanted.team not in allows.teams:
+        yield "team"
+    if any(value not in allows.labels.get(label, ()) for label, value in wanted.labels.items()):
+        yield "label"
+    if not all(within_any(scope, allows.ceiling) for scope in wanted.boundary):
+        yield "boundary"
+    if not wanted.bind_issuers <= allows.may_bind:
+        yield "binding"

@@ -90,7 +90,7 @@ def pins_match(expected: str, seen: str | None) -> bool:
 
 
 def stray_policies(catalogue: Catalogue, held: Iterable[str]) -> tuple[str, ...]:
-    """Policies of the writer token (from `auth/token/lookup-self`) that are no pins of ours.
+    """Policies of the writer token (`auth.policies` of its login) that are no pins of ours.
 
     Anything here widens what a taken-over broker could do, `default` and `root` included.
     """

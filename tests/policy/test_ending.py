@@ -57,7 +57,7 @@ def test_ending_a_role_that_is_gone_succeeds(outside: Outside, role: DatabaseRol
     """A second ending, or one after somebody dropped the role, is no failure."""
     credential = outside.mint(role)
     with outside.superuser() as connection:
-        connection.execute(f'DROP ROLE "{credential.name}"')  # type: ignore[call-overload]
+        connection.execute(f'DROP ROLE "{credential.name}"')
     outside.revoke(credential)
     assert not outside.role_exists(credential.name)
 
@@ -102,7 +102,7 @@ def test_a_session_can_see_its_region_and_nothing_else(
             "CREATE ROLE other",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                session.execute(act)  # type: ignore[call-overload]
+                session.execute(act)
     outside.revoke(credential)
 
 

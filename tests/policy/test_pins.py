@@ -133,7 +133,8 @@ def test_the_engine_cuts_a_long_default_to_the_pinned_maximum(
             "SELECT rolvaliduntil - clock_timestamp() FROM pg_roles WHERE rolname = %s", [name]
         ).fetchone()
     assert credential.seconds <= 900
-    assert row is not None and row[0] < timedelta(seconds=930)
+    assert row is not None
+    assert row[0] < timedelta(seconds=930)
 
 
 def test_a_ttl_outside_the_scopes_is_never_sent(roles: list[DatabaseRole]) -> None:

@@ -40,7 +40,7 @@ def test_the_digest_changes_with_everything_that_is_pinned(catalogue: Catalogue)
         {"creation_statements": wanted.definition.creation_statements[:1]},
         {"reassign_owned_to": "orders_owner"},
     ):
-        other = replace(wanted, definition=replace(wanted.definition, **change))  # type: ignore[arg-type]
+        other = replace(wanted, definition=replace(wanted.definition, **change))
         assert database_role(other, "orders-0").digest != before
 
 

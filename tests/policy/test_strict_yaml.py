@@ -59,8 +59,36 @@ def test_what_is_not_plain_yaml_is_refused(text: str, line: int, part: str) -> N
 
 @pytest.mark.parametrize(
     "word",
-    "yes no on off y n Yes NO True FALSE null Null none ~ 0o17 017 0x1f 1_000 1.5 .5 1e3 +1 "
-    "12:30:45 2026-01-01 .inf .nan 0b1 -0".split(),
+    [
+        "yes",
+        "no",
+        "on",
+        "off",
+        "y",
+        "n",
+        "Yes",
+        "NO",
+        "True",
+        "FALSE",
+        "null",
+        "Null",
+        "none",
+        "~",
+        "0o17",
+        "017",
+        "0x1f",
+        "1_000",
+        "1.5",
+        ".5",
+        "1e3",
+        "+1",
+        "12:30:45",
+        "2026-01-01",
+        ".inf",
+        ".nan",
+        "0b1",
+        "-0",
+    ],
 )
 def test_a_word_that_yaml_reads_as_something_else_must_be_quoted(word: str) -> None:
     """`no` as a region is Norway, not false."""
@@ -134,10 +162,16 @@ def test_what_yaml_writes_is_read_as_it_was_or_refused(tree: dict[str, object]) 
 @given(text=st.text(st.sampled_from("ab: -[]{}'\"\n&*!|>#,?%~01"), max_size=60))
 def test_no_text_makes_the_reader_crash(text: str) -> None:
     """It is read, or refused with a place."""
+    lines = [problem.line for problem in _faults(text)]
+    assert all(line >= 1 for line in lines)
+
+
+def _faults(text: str) -> tuple[Problem, ...]:
     try:
         parse_yaml(text, "x.yaml")
     except FilesInvalid as error:
-        assert all(problem.line >= 1 for problem in error.problems)
+        return error.problems
+    return ()
 
 
 def _plain(node: Node) -> object:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.devstack.foreground import Foreground
-from tests.stack import stack as stack  # noqa: PLC0414  the fixture, for this folder
+from tests.stack import stack as stack
 
 
 @pytest.fixture

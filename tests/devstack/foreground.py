@@ -68,18 +68,14 @@ class Foreground:
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement in the sample database as superuser."""
-        dsn = Path(self.endpoints["postgres"]["superuser_dsn_file"]).read_text(
-            encoding="utf-8"
-        )
+        dsn = Path(self.endpoints["postgres"]["superuser_dsn_file"]).read_text(encoding="utf-8")
         with psycopg.connect(dsn, connect_timeout=5) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     def bao(self) -> Bao:
         """OpenBao with the root token."""
-        keys = json.loads(
-            (self.folder / "secrets" / "openbao.keys").read_text(encoding="utf-8")
-        )
+        keys = json.loads((self.folder / "secrets" / "openbao.keys").read_text(encoding="utf-8"))
         return Bao(self.endpoints["openbao"]["address"], keys["root"])
 
     def close(self) -> None:

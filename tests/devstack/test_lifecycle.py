@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -30,11 +31,14 @@ def remembers(stack: Foreground, keys: object) -> bool:
     try:
         row = stack.sql("SELECT number FROM kept")
         secret = stack.bao().read("valetkey/data/kept")["data"]["data"]
-        return (
-            row == [(42,)] and secret == {"number": "42"} and issuer_keys(stack) == keys
-        )
+        return row == [(42,)] and secret == {"number": "42"} and issuer_keys(stack) == keys
     except (psycopg.OperationalError, urllib3.exceptions.HTTPError, BaoRefused):
         return False
+
+
+def is_another(stack: Foreground, name: str, before: int) -> bool:
+    """Tell whether the child now runs under another pid."""
+    return stack.pids()[name] != before
 
 
 def issuer_keys(stack: Foreground) -> object:
@@ -51,9 +55,7 @@ def test_each_killed_child_comes_back_with_its_data(foreground: Foreground) -> N
     for name in CHILDREN:
         before = foreground.pids()[name]
         os.kill(before, signal.SIGKILL)
-        assert process.wait_until(
-            lambda n=name, b=before: foreground.pids()[n] != b, 20
-        ), name
+        assert process.wait_until(partial(is_another, foreground, name, before), 20), name
         assert process.wait_until(lambda: remembers(foreground, keys), 20), name
     state = status(foreground.folder)
     assert state is not None

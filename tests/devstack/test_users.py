@@ -18,9 +18,7 @@ import pytest
 import valetkey
 from tests.devstack.foreground import Foreground, mentions
 
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root can become two users"
-)
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become two users")
 _NOT_NEEDED = (
     "test",
     "site-packages",
@@ -87,12 +85,12 @@ def link_tree(source: Path, target: Path, *without: str) -> None:
 def link(source: str, target: str) -> None:
     """Hard-link one file, or copy it where that cannot be done or others may not read it."""
     try:
-        if not os.stat(source).st_mode & 0o004:
+        if not Path(source).stat().st_mode & 0o004:
             raise PermissionError(source)
-        os.link(source, target)
+        Path(target).hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
-        os.chmod(target, 0o755)
+        Path(target).chmod(0o755)
 
 
 def run_and_stop(stack: Foreground) -> Path:
@@ -140,7 +138,5 @@ def test_a_normal_user_runs_it_in_a_0700_folder_of_his(elsewhere: Elsewhere) -> 
 def test_the_user_who_runs_the_tests_can_run_it(foreground: Foreground) -> None:
     """Whoever runs the tests, from a working folder that may be deleted or hidden."""
     program = run_and_stop(foreground)
-    done = subprocess.run(
-        [str(program), "--version"], capture_output=True, check=True, text=True
-    )
+    done = subprocess.run([str(program), "--version"], capture_output=True, check=True, text=True)
     assert "17." in done.stdout

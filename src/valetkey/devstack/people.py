@@ -36,9 +36,7 @@ class FormReader(HTMLParser):
             self.fields[str(values["name"])] = values.get("value") or ""
 
 
-def send_form(
-    page: str, filled_in: dict[str, str], address: str
-) -> urllib3.BaseHTTPResponse:
+def send_form(page: str, filled_in: dict[str, str], address: str) -> urllib3.BaseHTTPResponse:
     """Fill in the form on HTML `page` of `address` and send it; the answer, redirects untaken."""
     reader = FormReader()
     reader.feed(page)
@@ -86,9 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     password = password_of(chosen.people_file, chosen.person)
     allow = not chosen.deny
-    done = answer_device(
-        chosen.issuer, chosen.user_code, chosen.person, password, allow=allow
-    )
+    done = answer_device(chosen.issuer, chosen.user_code, chosen.person, password, allow=allow)
     what = "allowed" if allow else "denied"
     said = what if done else "was refused"
     print(f"scripted person {chosen.person}: {said} {chosen.user_code}")

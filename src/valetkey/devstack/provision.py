@@ -37,9 +37,7 @@ class Trust:
     public_keys: Sequence[str]
 
 
-def provision_postgres(
-    admin_dsn: Mapping[str, str], passwords: Mapping[str, str]
-) -> None:
+def provision_postgres(admin_dsn: Mapping[str, str], passwords: Mapping[str, str]) -> None:
     """Make roles, databases, the sample target and its rows.
 
     `admin_dsn` maps each of postgres, valetkey and orders to a superuser DSN for it; `passwords`
@@ -50,9 +48,7 @@ def provision_postgres(
         for role, password in passwords.items():
             set_password(connection, role, password)
         for name, owner in orders.databases():
-            found = connection.execute(
-                "SELECT FROM pg_database WHERE datname = %s", [name]
-            )
+            found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
             if found.fetchone() is None:
                 connection.execute(f"CREATE DATABASE {name} OWNER {owner}")
         _run(connection, orders.connect_rights())
@@ -71,9 +67,7 @@ def _run(connection: psycopg.Connection, statements: Iterable[str]) -> None:
 def set_password(connection: psycopg.Connection, role: str, password: str) -> None:
     """Give `role` a password."""
     connection.execute(
-        sql.SQL("ALTER ROLE {} PASSWORD {}").format(
-            sql.Identifier(role), sql.Literal(password)
-        )
+        sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
     )
 
 
@@ -94,18 +88,14 @@ def provision_openbao(
     _connections(bao, orders_port, manager_password)
     _static_role(bao)
     _policies(bao, writer_policies)
-    _logins(
-        bao, trust, [f"valetkey-writer-{target}" for target in sorted(writer_policies)]
-    )
+    _logins(bao, trust, [f"valetkey-writer-{target}" for target in sorted(writer_policies)])
 
 
 def _mounts(bao: Bao) -> None:
     mounts = bao.read("sys/mounts")["data"]
     if f"{MOUNT}/" not in mounts:
         bao.write(f"sys/mounts/{MOUNT}", type="database")
-    bao.write(
-        f"sys/mounts/{MOUNT}/tune", max_lease_ttl=f"{DAY}s", default_lease_ttl="900s"
-    )
+    bao.write(f"sys/mounts/{MOUNT}/tune", max_lease_ttl=f"{DAY}s", default_lease_ttl="900s")
     if f"{CLAIMS_MOUNT}/" not in mounts:
         bao.write(f"sys/mounts/{CLAIMS_MOUNT}", type="kv", options={"version": "2"})
     if f"{JWT_MOUNT}/" not in bao.read("sys/auth")["data"]:
@@ -152,9 +142,7 @@ def _policies(bao: Bao, writer_policies: Mapping[str, str]) -> None:
         "valetkey-ender": ENDER,
         "valetkey-inspector": INSPECTOR,
     }
-    writers = {
-        f"valetkey-writer-{target}": text for target, text in writer_policies.items()
-    }
+    writers = {f"valetkey-writer-{target}": text for target, text in writer_policies.items()}
     for name, text in (fixed | writers).items():
         bao.write(f"sys/policies/acl/{name}", policy=text)
     for name in bao.names("sys/policies/acl"):

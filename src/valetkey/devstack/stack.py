@@ -43,9 +43,7 @@ class Options:
 
     durable: bool = True
     max_request_duration: str = "90s"
-    writer_policies: Mapping[str, str] = field(
-        default_factory=lambda: PLACEHOLDER_POLICIES
-    )
+    writer_policies: Mapping[str, str] = field(default_factory=lambda: PLACEHOLDER_POLICIES)
 
 
 class Stack:
@@ -55,9 +53,7 @@ class Stack:
         self.options = options or Options()
         self.folder = DataFolder.at(folder)
         self.postgres = Postgres(self.folder, durable=self.options.durable)
-        self.openbao = OpenBao(
-            self.folder, max_request_duration=self.options.max_request_duration
-        )
+        self.openbao = OpenBao(self.folder, max_request_duration=self.options.max_request_duration)
         self.issuer_port = 0
         self.supervisor = Supervisor(self.folder, on_change=self._write_state)
         self._identity_due = 0.0
@@ -119,8 +115,7 @@ class Stack:
                 "ci_request_token_file": str(self._issuer_folder / "ci.request-token"),
                 "workload_issuer": f"{self.issuer_url}/workloads",
                 "workload_request_token_files": {
-                    name: str(self._issuer_folder / f"{name}.request-token")
-                    for name in WORKLOADS
+                    name: str(self._issuer_folder / f"{name}.request-token") for name in WORKLOADS
                 },
             },
         }
@@ -139,7 +134,7 @@ class Stack:
             end_left_overs(self.folder)
             self.issuer_port = process.port_for(self.folder, "issuer")
             register(self._issuer_folder)
-            self._platform()  # all keys are made here, before the issuer's own process looks
+            self.realm("platform")  # all keys are made here, before the issuer's own process looks
             issuer = command.issuer(self.folder, self.issuer_port)
             self.supervisor.start_all([self.postgres, self.openbao, issuer])
             self.provision()
@@ -153,25 +148,26 @@ class Stack:
         self._ready = True
         self._write_state()
 
-    def provision(self) -> None:
-        """Bring PostgreSQL and OpenBao to the state Valetkey needs; may be called again."""
+    def provision(self, writer_policies: Mapping[str, str] | None = None) -> None:
+        """Bring PostgreSQL and OpenBao to the state Valetkey needs; may be called again.
+
+        `writer_policies` (target name to HCL) takes the place of those in the options, this once.
+        """
         manager_password = provision.new_password()
         passwords = {
             orders.OWNER: self.folder.secret(f"{orders.OWNER}.password"),
             orders.APP: self.folder.secret(f"{orders.APP}.password"),
             orders.MANAGER: manager_password,
         }
-        admin = {
-            name: self.postgres.dsn(name) for name in ("postgres", "valetkey", "orders")
-        }
+        admin = {name: self.postgres.dsn(name) for name in ("postgres", "valetkey", "orders")}
         provision.provision_postgres(admin, passwords)
-        platform = self._platform()
+        platform = self.realm("platform")
         provision.provision_openbao(
             self.openbao.as_root(),
             self.postgres.port,
             manager_password,
             provision.Trust(platform.issuer, platform.public_pem()),
-            self.options.writer_policies,
+            self.options.writer_policies if writer_policies is None else writer_policies,
         )
         for name, dsn in (
             ("valetkey-owner", self.owner_dsn()),
@@ -211,15 +207,14 @@ class Stack:
 
     def refresh_identity(self) -> None:
         """Write the server's identity token anew (10 minutes of life, aud `openbao`)."""
-        platform = self._platform()
+        platform = self.realm("platform")
         claims = {"sub": provision.SERVER_SUBJECT, "aud": provision.AUDIENCE}
-        write_private(
-            self.identity_token_file, platform.sign(claims, life=IDENTITY_LIFE)
-        )
+        write_private(self.identity_token_file, platform.sign(claims, life=IDENTITY_LIFE))
         self._identity_due = time.monotonic() + IDENTITY_EVERY
 
-    def _platform(self) -> Realm:
-        return realms(self._issuer_folder, self.issuer_url)["platform"]
+    def realm(self, name: str) -> Realm:
+        """Return one of the issuer's realms with its keys: to sign right and wrong tokens."""
+        return realms(self._issuer_folder, self.issuer_url)[name]
 
     @property
     def _issuer_folder(self) -> Path:
@@ -316,9 +311,7 @@ def up(
         stack.stop()
 
 
-def detached(
-    folder: Path | str, argv: Sequence[str], *, within: float = 60.0
-) -> dict[str, Any]:
+def detached(folder: Path | str, argv: Sequence[str], *, within: float = 60.0) -> dict[str, Any]:
     """Run `argv` (a command that calls `up` on `folder`) as a session leader; its ready state.
 
     Its output goes to `<data>/logs/supervisor.log`. Raises AlreadyUp, or NotReady when it ends
@@ -352,9 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a stack in the foreground until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m valetkey.devstack.stack")
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument(
-        "--not-durable", action="store_true", help="fsync off: tests only"
-    )
+    parser.add_argument("--not-durable", action="store_true", help="fsync off: tests only")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     options = Options(durable=not chosen.not_durable)

@@ -17,9 +17,7 @@ import urllib3
 from valetkey.devstack.folders import write_private
 
 
-def workload_token(
-    issuer: str, request_token: str, audience: str, *, life: int = 600
-) -> str:
+def workload_token(issuer: str, request_token: str, audience: str, *, life: int = 600) -> str:
     """Return a token (`<issuer>/workloads`) for the workload that holds `request_token`.
 
     `life` is in seconds, at most 600. Raises PermissionError when the issuer refuses.
@@ -54,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--life", type=int, default=600)
     chosen = parser.parse_args(arguments)
     request_token = chosen.request_token_file.read_text(encoding="ascii").strip()
-    token = workload_token(
-        chosen.issuer, request_token, chosen.audience, life=chosen.life
-    )
+    token = workload_token(chosen.issuer, request_token, chosen.audience, life=chosen.life)
     write_private(chosen.out, token)
     return 0
 

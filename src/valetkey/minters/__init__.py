@@ -1,1 +1,1 @@
-"""Minters: scope in, credential out; handle in, gone."""
+"""OUT: scope to credential, handle to gone. One file for each kind of back end."""

@@ -56,9 +56,7 @@ async def form(request: Request) -> Form:
     """Return the urlencoded body as a dict; a repeated parameter is refused (RFC 6749 3.2)."""
     length = request.headers.get("content-length", "")
     if not length.isdigit() or int(length) > BODY_LIMIT:
-        raise OAuthError(
-            "invalid_request", "the body is too long or has no length", 413
-        )
+        raise OAuthError("invalid_request", "the body is too long or has no length", 413)
     return _once(parse_qsl((await request.body()).decode("utf-8", "replace"), True))
 
 
@@ -130,17 +128,13 @@ def _add_code_flow(app: FastAPI, issuer: Issuer) -> None:
         _check_client(asked)
         problem = _problem_with(asked)
         if problem is not None:
-            return _redirect(
-                issuer, asked, error=problem[0], error_description=problem[1]
-            )
+            return _redirect(issuer, asked, error=problem[0], error_description=problem[1])
         return pages.login_page(_carried(asked))
 
     @app.post("/authorize")
     def log_in(sent: Annotated[Form, Depends(form)]) -> Response:
         _check_client(sent)
-        person = issuer.register.person(
-            sent.get("person", ""), sent.get("password", "")
-        )
+        person = issuer.register.person(sent.get("person", ""), sent.get("password", ""))
         if person is None:
             return pages.login_page(_carried(sent), problem="Wrong password.")
         login = Login(person, int(time.time()), CLIENT_ID, sent.get("nonce"))
@@ -176,10 +170,7 @@ def _problem_with(asked: Form) -> tuple[str, str] | None:
         return "unsupported_response_type", "only code"
     if "openid" not in asked.get("scope", "").split():
         return "invalid_scope", "scope must include openid"
-    if (
-        len(asked.get("code_challenge", "")) != 43
-        or asked.get("code_challenge_method") != "S256"
-    ):
+    if len(asked.get("code_challenge", "")) != 43 or asked.get("code_challenge_method") != "S256":
         return "invalid_request", "PKCE with S256 is required"
     if not asked.get("nonce"):
         return "invalid_request", "nonce is required"
@@ -226,9 +217,7 @@ def _add_device_flow(app: FastAPI, issuer: Issuer) -> None:
         device = issuer.logins.device_by_user_code(user_code, time.monotonic())
         if device is None:
             return pages.device_page("", problem="No terminal waits with that code.")
-        person = issuer.register.person(
-            sent.get("person", ""), sent.get("password", "")
-        )
+        person = issuer.register.person(sent.get("person", ""), sent.get("password", ""))
         if person is None:
             issuer.logins.wrong_password(device)
             return pages.device_page(user_code, problem="Wrong password.")
@@ -273,9 +262,7 @@ def _tokens(realm: Realm, login: Login) -> dict[str, Any]:
         claims["nonce"] = login.nonce
     id_token = realm.sign(claims, life=ID_TOKEN_LIFE)
     # Nothing here accepts an access token; OpenID Connect Core 3.1.3.3 wants one in the answer.
-    access_token = realm.sign(
-        {"sub": person.login, "aud": f"{realm.issuer}/none"}, life=1
-    )
+    access_token = realm.sign({"sub": person.login, "aud": f"{realm.issuer}/none"}, life=1)
     return {
         "access_token": access_token,
         "token_type": "Bearer",

@@ -75,21 +75,15 @@ class Logins:
     _devices: dict[str, Device] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def new_code(
-        self, login: Login, redirect_uri: str, challenge: str, now: float
-    ) -> str:
+    def new_code(self, login: Login, redirect_uri: str, challenge: str, now: float) -> str:
         """Return a code for a finished login; `challenge` is the S256 code challenge."""
         code = secrets.token_urlsafe(32)
         with self._lock:
-            self._codes = {
-                key: one for key, one in self._codes.items() if one.until > now
-            }
+            self._codes = {key: one for key, one in self._codes.items() if one.until > now}
             self._codes[code] = Code(login, redirect_uri, challenge, now + CODE_LIFE)
         return code
 
-    def redeem_code(
-        self, code: str, verifier: str, sent: tuple[str, str], now: float
-    ) -> Login:
+    def redeem_code(self, code: str, verifier: str, sent: tuple[str, str], now: float) -> Login:
         """Return the login of `code`, once. `sent` is the client id and redirect URI sent now.
 
         Raises OAuthError invalid_grant for an unknown, used or late code, another client or
@@ -100,28 +94,20 @@ class Logins:
         if found is None or found.until <= now:
             raise OAuthError("invalid_grant", "the code is unknown, used or expired")
         if (found.login.client_id, found.redirect_uri) != sent:
-            raise OAuthError(
-                "invalid_grant", "the code was made for another client or address"
-            )
+            raise OAuthError("invalid_grant", "the code was made for another client or address")
         digest = hashlib.sha256(verifier.encode()).digest()
         if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != found.challenge:
             raise OAuthError("invalid_grant", "the code verifier does not match")
         return found.login
 
-    def new_device(
-        self, client_id: str, nonce: str | None, now: float
-    ) -> tuple[str, str]:
+    def new_device(self, client_id: str, nonce: str | None, now: float) -> tuple[str, str]:
         """Return a device code and its user code."""
         device_code = secrets.token_urlsafe(32)
         letters = "".join(secrets.choice(_USER_CODE_ALPHABET) for _ in range(8))
         user_code = f"{letters[:4]}-{letters[4:]}"
         with self._lock:
-            self._devices = {
-                key: one for key, one in self._devices.items() if one.until > now
-            }
-            self._devices[device_code] = Device(
-                client_id, nonce, user_code, now + DEVICE_LIFE
-            )
+            self._devices = {key: one for key, one in self._devices.items() if one.until > now}
+            self._devices[device_code] = Device(client_id, nonce, user_code, now + DEVICE_LIFE)
         return device_code, user_code
 
     def device_by_user_code(self, user_code: str, now: float) -> Device | None:
@@ -167,9 +153,7 @@ class Logins:
                 device.interval += 5.0
                 raise OAuthError("slow_down", "poll less often")
             if device.login is None:
-                raise OAuthError(
-                    "authorization_pending", "the person has not answered yet"
-                )
+                raise OAuthError("authorization_pending", "the person has not answered yet")
             del self._devices[device_code]
             return device.login
 

@@ -30,18 +30,13 @@ CLIENT_ID = "valetkey-cli"
 
 PEOPLE = (
     Person("olivia", "Olivia Owens", "olivia@example.com", ("refunds-team",)),
-    Person(
-        "arun", "Arun Rao", "arun@example.com", ("valetkey-approvers", "data-platform")
-    ),
+    Person("arun", "Arun Rao", "arun@example.com", ("valetkey-approvers", "data-platform")),
     Person("bea", "Bea Lind", "bea@example.com", ("valetkey-approvers",)),
     Person("aud", "Aud Berg", "aud@example.com", ("valetkey-auditors",)),
     Person("opal", "Opal Reyes", "opal@example.com", ("valetkey-operators",)),
 )
 
-WORKLOADS = {
-    name: f"system:serviceaccount:refunds:{name}"
-    for name in ("refund-bot", "report-bot")
-}
+WORKLOADS = {name: f"system:serviceaccount:refunds:{name}" for name in ("refund-bot", "report-bot")}
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,9 +51,7 @@ class Register:
         """Return the person if the password is right."""
         expected = self.passwords.get(login, "")
         right = hmac.compare_digest(expected.encode(), password.encode())
-        return (
-            next((one for one in PEOPLE if one.login == login), None) if right else None
-        )
+        return next((one for one in PEOPLE if one.login == login), None) if right else None
 
     def workload(self, request_token: str) -> str | None:
         """Return the name of the workload that holds `request_token`."""

@@ -42,9 +42,7 @@ def add_platforms(app: FastAPI, realms: dict[str, Realm], register: Register) ->
             raise OAuthError("invalid_token", "unknown request token", 401)
         claims = github_claims(environment, ref, event_name) | {"aud": audience}
         value = realms["github"].sign(claims, life=CI_LIFE, alg="RS256")
-        return JSONResponse(
-            {"value": value, "count": 1}, headers={"Cache-Control": "no-store"}
-        )
+        return JSONResponse({"value": value, "count": 1}, headers={"Cache-Control": "no-store"})
 
     @app.get("/workloads/token")
     def workload_token(
@@ -55,9 +53,7 @@ def add_platforms(app: FastAPI, realms: dict[str, Realm], register: Register) ->
         name = register.workload(_bearer(authorization))
         if name is None:
             raise OAuthError("invalid_token", "unknown request token", 401)
-        value = realms["workloads"].sign(
-            workload_claims(name) | {"aud": [audience]}, life=life
-        )
+        value = realms["workloads"].sign(workload_claims(name) | {"aud": [audience]}, life=life)
         return JSONResponse({"value": value}, headers={"Cache-Control": "no-store"})
 
 

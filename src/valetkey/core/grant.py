@@ -1,0 +1,105 @@
+"""Grants: a decision made durable. Approvals: a named human's yes or no on one waiting grant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from valetkey.core.errors import (
+    AlreadyDecided,
+    ApprovalTimedOut,
+    ApprovalVoid,
+    DeniedByPerson,
+    StillWaiting,
+)
+
+
+class GrantState(StrEnum):
+    """Where a grant stands. GRANTED means leases may have been made under it."""
+
+    WAITING = "waiting"
+    APPROVED = "approved"
+    GRANTED = "granted"
+    REFUSED = "refused"
+    DENIED = "denied"
+    TIMED_OUT = "timed_out"
+    WITHDRAWN = "withdrawn"
+    VOID = "void"
+
+
+@dataclass(frozen=True)
+class Grant:
+    """This caller, this task, this scope, for so long: decided, waiting or refused."""
+
+    id: str
+    task_id: str
+    agent_id: str
+    scope: str
+    ask_hash: str
+    idempotency_key: str
+    state: GrantState
+    requested_ttl: timedelta
+    granted_ttl: timedelta
+    cut_by: str
+    requester_jkt: str
+    decision_id: str
+    created_at: datetime
+    waits_until: datetime
+    reason: str = ""
+    needs: tuple[tuple[str, int], ...] = ()
+    shown: Mapping[str, object] | None = None
+    shown_hash: str | None = None
+    refusal_code: str | None = None
+    lease_id: str | None = None
+    generation: int = 0
+
+    def waits(self, now: datetime) -> None:
+        """Raise AlreadyDecided or ApprovalTimedOut unless people may still decide."""
+        if self.state is not GrantState.WAITING:
+            raise AlreadyDecided()
+        if now >= self.waits_until:
+            raise ApprovalTimedOut()
+
+    def may_be_collected(self, now: datetime) -> None:
+        """Raise the reason why an approved grant cannot be collected now."""
+        if self.state is GrantState.WAITING:
+            raise ApprovalTimedOut() if now >= self.waits_until else StillWaiting(retry_after=2)
+        if self.state is GrantState.APPROVED:
+            if now >= self.waits_until:
+                raise ApprovalTimedOut()
+            return
+        raise {
+            GrantState.DENIED: DeniedByPerson,
+            GrantState.TIMED_OUT: ApprovalTimedOut,
+            GrantState.VOID: ApprovalVoid,
+        }.get(self.state, AlreadyDecided)()
+
+    def moved(self, state: GrantState) -> Grant:
+        """The same grant in another state."""
+        return replace(self, state=state)
+
+
+@dataclass(frozen=True)
+class Approval:
+    """One person's verdict, bound to the hash of what that person saw."""
+
+    id: str
+    grant_id: str
+    approver: str
+    groups: tuple[str, ...]
+    verdict: str
+    shown_hash: str
+    logged_in_at: datetime
+    at: datetime
+
+
+def approvals_by_group(
+    needs: tuple[tuple[str, int], ...], approvals: tuple[Approval, ...]
+) -> dict[str, int]:
+    """Count the yeses for each group a grant waits for; one person counts once per group."""
+    return {
+        group: len({a.approver for a in approvals if a.verdict == "approve" and group in a.groups})
+        for group, _ in needs
+    }

@@ -1,0 +1,204 @@
+"""Leases: our record that a credential is out and must end. Five states, one way out.
+
+    MINTING ──► ACTIVE ──► ENDING ──► ENDED(reason, proof)
+       └──────────────────►  ▲ │  ▲        │ reappeared
+                             │ ▼  └────────┘
+                             STUCK (still retried, for ever)
+
+Every move returns a new value; the store refuses to save one whose fence has moved meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from valetkey.core.ids import LeaseId
+
+
+class LeaseState(StrEnum):
+    """Where a lease stands."""
+
+    MINTING = "minting"
+    ACTIVE = "active"
+    ENDING = "ending"
+    STUCK = "stuck"
+    ENDED = "ended"
+
+
+LIVE = frozenset({LeaseState.MINTING, LeaseState.ACTIVE})
+UNENDED = frozenset({LeaseState.MINTING, LeaseState.ACTIVE, LeaseState.ENDING, LeaseState.STUCK})
+
+
+class Proof(StrEnum):
+    """How we know that a lease is over; never a bare "revoked"."""
+
+    VERIFIED = "verified"
+    CONFIRMED = "confirmed"
+    EXPIRED = "expired"
+    NEVER_EXISTED = "never_existed"
+    WRITTEN_OFF = "written_off"
+
+
+@dataclass(frozen=True)
+class Handle:
+    """What a minter needs to find and end a credential; useless to a thief.
+
+    `name` is the outside object's name (the mark), `where` the minter's own coordinates.
+    """
+
+    minter: str
+    target: str
+    name: str
+    where: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long we wait for what; all durations, every one a setting.
+
+    mint_limit: an issuer may be minting for so long. second_tap: quiet time after that, the back
+    end's own request limit and skew. claim: a claimed ending comes due again after it.
+    """
+
+    mint_limit: timedelta = timedelta(seconds=30)
+    second_tap: timedelta = timedelta(seconds=95)
+    claim: timedelta = timedelta(seconds=20)
+    first_retry: timedelta = timedelta(seconds=1)
+    longest_retry: timedelta = timedelta(minutes=5)
+    stuck_after_tries: int = 12
+    stuck_after: timedelta = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One credential's record. Instants are UTC and come from the database clock.
+
+    expires_at: when we act, never later than granted. backend_expires_at: never earlier than
+    reality. due_at: when the sweep looks at it next, None once ended.
+    """
+
+    id: LeaseId
+    grant_id: str | None
+    task_id: str | None
+    agent_id: str | None
+    owner: str
+    target: str
+    scope: str
+    catalogue_digest: str
+    handle: Handle
+    end_class: Proof
+    state: LeaseState
+    fence: int
+    requested_ttl: timedelta
+    granted_ttl: timedelta
+    cut_by: str
+    created_at: datetime
+    mint_until: datetime
+    second_tap_at: datetime
+    due_at: datetime | None
+    expires_at: datetime
+    backend_expires_at: datetime
+    activated_at: datetime | None = None
+    back_ref: str | None = None
+    fingerprints: tuple[str, ...] = ()
+    tries: int = 0
+    last_error: str | None = None
+    end_reason: str | None = None
+    ending_since: datetime | None = None
+    ended_at: datetime | None = None
+    proof: Proof | None = None
+    seen_outside: bool = False
+
+    @property
+    def still_valid_until(self) -> datetime | None:
+        """Until when the credential may still work: None once its end is proven."""
+        return None if self.state is LeaseState.ENDED else self.backend_expires_at
+
+    def activated(
+        self, now: datetime, backend_expires_at: datetime, back_ref: str, prints: tuple[str, ...]
+    ) -> Lease:
+        """Minted and wanted: the mint is known to be over, so no second tap is owed."""
+        expires_at = min(backend_expires_at, now + self.granted_ttl)
+        return replace(
+            self,
+            state=LeaseState.ACTIVE,
+            activated_at=now,
+            expires_at=expires_at,
+            backend_expires_at=backend_expires_at,
+            second_tap_at=now,
+            due_at=expires_at,
+            back_ref=back_ref,
+            fingerprints=prints,
+            seen_outside=True,
+        )
+
+    def ending(self, reason: str, now: datetime) -> Lease:
+        """On its way out, due now; a lease already ending or ended stays as it is."""
+        if self.state not in LIVE:
+            return self
+        return replace(
+            self,
+            state=LeaseState.ENDING,
+            end_reason=reason,
+            ending_since=now,
+            due_at=now,
+            tries=0,
+        )
+
+    def claimed(self, until: datetime | None) -> Lease:
+        """Claimed by a sweep: it comes due again at this instant if that sweep dies."""
+        return replace(self, due_at=until)
+
+    def seen(self) -> Lease:
+        """Our own look found it outside, so its end can be verified."""
+        return replace(self, seen_outside=True)
+
+    def tapped_once(self) -> Lease:
+        """Gone for now, but a mint may still be in flight: look again after the quiet time."""
+        return replace(self, due_at=self.second_tap_at, tries=0, last_error=None)
+
+    def waits_for_expiry(self, until: datetime) -> Lease:
+        """It cannot be cut: come back when its real end has passed."""
+        later = max(until, self.backend_expires_at)
+        return replace(self, due_at=later, backend_expires_at=later, tries=0, last_error=None)
+
+    def ended(self, proof: Proof, now: datetime) -> Lease:
+        """Over, and this is how we know."""
+        return replace(
+            self,
+            state=LeaseState.ENDED,
+            proof=proof,
+            ended_at=now,
+            due_at=None,
+            last_error=None,
+        )
+
+    def failed(self, error: str, now: datetime, patience: Patience, jitter: float) -> Lease:
+        """Ending failed: back off with jitter in [0,1), never stop, STUCK after the threshold."""
+        since = self.ending_since or now
+        worn = self.tries >= patience.stuck_after_tries or now - since >= patience.stuck_after
+        stuck = worn or self.state is LeaseState.STUCK
+        step = patience.first_retry * 2 ** min(self.tries, 12) * (0.5 + jitter)
+        return replace(
+            self,
+            state=LeaseState.STUCK if stuck else LeaseState.ENDING,
+            last_error=error[:240],
+            due_at=now + min(step, patience.longest_retry),
+        )
+
+    def reappeared(self, now: datetime) -> Lease:
+        """Something was found outside for an ended lease: the only way out of ENDED."""
+        return replace(
+            self,
+            state=LeaseState.ENDING,
+            end_reason="reappeared",
+            ending_since=now,
+            proof=None,
+            ended_at=None,
+            due_at=now,
+            tries=0,
+            seen_outside=True,
+        )

@@ -1,0 +1,152 @@
+"""Approve, deny or withdraw a waiting grant; and let those that waited too long time out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from valetkey.core.errors import (
+    ApprovalVoid,
+    ApproverNotEligible,
+    FreshLoginRequired,
+    NotFound,
+    RoleRequired,
+)
+from valetkey.core.facts import Fact, FactKind
+from valetkey.core.grant import Approval, Grant, GrantState, approvals_by_group
+from valetkey.core.principal import Caller
+from valetkey.core.task import Task
+from valetkey.flows.recording import grant_fact
+from valetkey.flows.sweep import CLOCK
+from valetkey.ports import Broker, Transaction
+
+
+def approve(broker: Broker, caller: Caller, grant_id: str, shown_hash: str) -> Grant:
+    """Say yes to exactly what was shown; needs a login fresh for this grant.
+
+    Raises FreshLoginRequired, RoleRequired, ApproverNotEligible, ApprovalVoid when the hash is
+    not of what waits, AlreadyDecided, ApprovalTimedOut, NotFound.
+    """
+    with broker.store.transaction() as tx:
+        grant, task = _waiting(tx, grant_id)
+        logged_in_at = _eligible(broker, tx, caller, grant, task)
+        _fresh(broker, tx, caller, fresh_name(grant))
+        if shown_hash != grant.shown_hash:
+            raise ApprovalVoid("what you saw is not what waits now")
+        _add(broker, tx, caller, grant, "approve", logged_in_at)
+        counts = approvals_by_group(grant.needs, tuple(tx.approvals(grant.id)))
+        enough = all(counts[group] >= wanted for group, wanted in grant.needs)
+        decided = grant.moved(GrantState.APPROVED) if enough else grant
+        tx.save_grant(decided)
+        tx.record(_by_person(FactKind.GRANT_APPROVED, decided, task, caller))
+        return decided
+
+
+def deny(broker: Broker, caller: Caller, grant_id: str) -> Grant:
+    """Say no; a cached session may. Raises as `approve` does, but for freshness."""
+    with broker.store.transaction() as tx:
+        grant, task = _waiting(tx, grant_id)
+        logged_in_at = _eligible(broker, tx, caller, grant, task)
+        _add(broker, tx, caller, grant, "deny", logged_in_at)
+        denied = grant.moved(GrantState.DENIED)
+        tx.save_grant(denied)
+        tx.record(_by_person(FactKind.GRANT_DENIED, denied, task, caller))
+        return denied
+
+
+def withdraw(broker: Broker, caller: Caller, grant_id: str) -> Grant:
+    """Take back one's own waiting ask. Raises NotFound for others, AlreadyDecided."""
+    with broker.store.transaction() as tx:
+        grant, task = _waiting(tx, grant_id)
+        if (grant.agent_id, grant.requester_jkt) != (caller.agent_id, caller.jkt):
+            raise NotFound()
+        withdrawn = grant.moved(GrantState.WITHDRAWN)
+        tx.save_grant(withdrawn)
+        by = str(caller.principal)
+        tx.record(grant_fact(FactKind.GRANT_WITHDRAWN, withdrawn, task, by, "withdrawn"))
+        return withdrawn
+
+
+def time_out_grants(broker: Broker) -> int:
+    """Close what nobody decided in time; how many."""
+    closed = 0
+    with broker.store.transaction() as tx:
+        now = tx.now()
+        for state in (GrantState.WAITING, GrantState.APPROVED):
+            for stale in tx.grants_overdue(state, now):
+                task = tx.task(stale.task_id)
+                tx.save_grant(stale.moved(GrantState.TIMED_OUT))
+                if task is not None:
+                    kind = FactKind.GRANT_TIMED_OUT
+                    tx.record(grant_fact(kind, stale, task, CLOCK, "timed_out"))
+                closed += 1
+    return closed
+
+
+def fresh_name(grant: Grant) -> str:
+    """What a login must have been made for, to approve this grant (the OIDC `nonce`)."""
+    return f"approve:{grant.id}:{grant.shown_hash}"
+
+
+def _waiting(tx: Transaction, grant_id: str) -> tuple[Grant, Task]:
+    grant = tx.grant(grant_id, lock=True)
+    task = tx.task(grant.task_id) if grant else None
+    if grant is None or task is None:
+        raise NotFound()
+    grant.waits(tx.now())
+    task.is_open(tx.now())
+    return grant, task
+
+
+def _eligible(
+    broker: Broker, tx: Transaction, caller: Caller, grant: Grant, task: Task
+) -> datetime:
+    """Somebody of a group it waits for, who is not requester, owner, creator or binder."""
+    if caller.auth_time is None or not caller.email:
+        raise RoleRequired()
+    if not caller.groups & {group for group, _ in grant.needs}:
+        raise RoleRequired("you are in none of the groups this grant waits for")
+    agent = tx.agent(grant.agent_id)
+    bindings = tx.bindings(grant.agent_id)
+    touched = {task.owner, agent.owner if agent else "", agent.created_by if agent else ""}
+    touched |= {binding.created_by for binding in bindings}
+    touched |= set(agent.touched_by) if agent else set()
+    if touched & {caller.email, str(caller.principal)}:
+        raise ApproverNotEligible()
+    return caller.auth_time
+
+
+def _fresh(broker: Broker, tx: Transaction, caller: Caller, name: str) -> None:
+    """A login made for this very object, no older than the limit."""
+    age = tx.now() - (caller.auth_time or tx.now())
+    if caller.fresh_for != name or age > broker.limits.fresh_login:
+        raise FreshLoginRequired(extra={"fresh_for": name})
+
+
+def _by_person(kind: FactKind, grant: Grant, task: Task, caller: Caller) -> Fact:
+    """A fact that names the person and what they were bound to."""
+    fact = grant_fact(kind, grant, task, str(caller.principal), grant.state.value)
+    named = {"approver": caller.email, "shown_hash": grant.shown_hash}
+    return replace(fact, body={**fact.body, **named})
+
+
+def _add(
+    broker: Broker,
+    tx: Transaction,
+    caller: Caller,
+    grant: Grant,
+    verdict: str,
+    logged_in_at: datetime,
+) -> None:
+    tx.add_approval(
+        Approval(
+            id=broker.new_id("approval"),
+            grant_id=grant.id,
+            approver=str(caller.email),
+            groups=tuple(sorted(caller.groups)),
+            verdict=verdict,
+            shown_hash=grant.shown_hash or "",
+            logged_in_at=logged_in_at,
+            at=tx.now(),
+        )
+    )

@@ -1,0 +1,74 @@
+"""Collect an approved grant: the whole first transaction again, under the current policy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from valetkey.core.ask import GrantedTtl, canonical_hash
+from valetkey.core.decision import Outcome
+from valetkey.core.errors import ApprovalVoid, BrokerError, NotFound
+from valetkey.core.facts import FactKind
+from valetkey.core.grant import Grant, GrantState
+from valetkey.core.principal import Caller
+from valetkey.flows.issue import issue
+from valetkey.flows.recording import grant_fact
+from valetkey.flows.request_credential import (
+    asked_before,
+    counted_approvals,
+    next_generation,
+)
+from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
+from valetkey.flows.weigh import Weighed, weigh, what_people_see, write_lease
+from valetkey.ports import Broker, Transaction
+
+
+def collect(
+    broker: Broker, caller: Caller, grant_id: str, redeliver: str | None = None
+) -> Issued | Waiting:
+    """Mint what was approved, once, for the key that asked.
+
+    Raises StillWaiting, DeniedByPerson, ApprovalTimedOut, ApprovalVoid, and what `request` does.
+    """
+    return issue(broker, lambda tx: _first(broker, tx, caller, grant_id, redeliver))
+
+
+def _first(
+    broker: Broker, tx: Transaction, caller: Caller, grant_id: str, redeliver: str | None
+) -> Verdict:
+    tx.hold_barrier()
+    grant = tx.grant(grant_id, lock=True)
+    if grant is None or (grant.agent_id, grant.requester_jkt) != (caller.agent_id, caller.jkt):
+        raise NotFound()
+    if grant.state is GrantState.GRANTED:
+        return next_generation(broker, tx, caller, grant, redeliver)
+    grant.may_be_collected(tx.now())
+    weighed = weigh(broker, tx, caller, asked_before(grant), counted_approvals(tx, grant))
+    weighed = replace(weighed, ttl=_no_longer_than_granted(weighed, grant))
+    by = str(caller.principal)
+    if not _still_what_was_approved(broker, weighed, grant, caller):
+        tx.save_grant(grant.moved(GrantState.VOID))
+        error: BrokerError = ApprovalVoid(decision_id=grant.decision_id)
+        tx.record(grant_fact(FactKind.GRANT_VOIDED, grant, weighed.task, by, error.code))
+        error.recorded = True
+        return Refused(error)
+    decision_id = broker.new_id("decision")
+    tx.record_decision(decision_id, weighed.decision)
+    collected = replace(grant, state=GrantState.GRANTED, decision_id=decision_id)
+    tx.record(grant_fact(FactKind.GRANT_COLLECTED, collected, weighed.task, by, "allow"))
+    return write_lease(broker, tx, weighed, collected)
+
+
+def _still_what_was_approved(
+    broker: Broker, weighed: Weighed, grant: Grant, caller: Caller
+) -> bool:
+    """The outcome and the hash of what people saw must both be what they were."""
+    shown = what_people_see(broker, weighed, grant, caller)
+    allowed = weighed.decision.outcome is Outcome.ALLOW
+    return allowed and canonical_hash(shown) == grant.shown_hash
+
+
+def _no_longer_than_granted(weighed: Weighed, grant: Grant) -> GrantedTtl:
+    """The grant's own TTL is a ceiling; it keeps the name of the rule that cut it."""
+    if weighed.ttl.ttl < grant.granted_ttl:
+        return weighed.ttl
+    return GrantedTtl(grant.granted_ttl, grant.cut_by)

@@ -1,0 +1,95 @@
+"""End a task: everything issued for it starts to end, and the receipt says how far that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from valetkey.core.errors import NotFound
+from valetkey.core.facts import FactKind
+from valetkey.core.grant import GrantState
+from valetkey.core.lease import Lease, LeaseState
+from valetkey.core.principal import Caller
+from valetkey.core.task import Task, TaskState
+from valetkey.flows.recording import grant_fact, task_fact
+from valetkey.flows.revoke import mark_ending
+from valetkey.flows.sweep import CLOCK, settle
+from valetkey.ports import Broker, Transaction
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Every credential of an ended task. States and proofs in it only move forward."""
+
+    id: str
+    task_id: str
+    ended_at: datetime
+    end_reason: str
+    leases: tuple[Lease, ...]
+
+    @property
+    def complete(self) -> bool:
+        """True once the end of every lease is proven."""
+        return all(lease.state is LeaseState.ENDED for lease in self.leases)
+
+
+def end_task(broker: Broker, caller: Caller, task_id: str) -> Receipt:
+    """End a task, work on its leases for a little while, and return the receipt.
+
+    The agent that runs it, its owner and operators may. Ending twice changes nothing and gives
+    the same receipt. Raises NotFound for anybody else.
+    """
+    with broker.store.transaction() as tx:
+        task = tx.task(task_id, lock=True)
+        if task is None or not may_see(caller, task):
+            raise NotFound()
+        close_task(tx, task, "ended", str(caller.principal))
+        leases = tx.leases_of_task(task_id)
+    settle(broker, [lease.id for lease in leases if lease.state is not LeaseState.ENDED])
+    return receipt(broker, caller, task_id)
+
+
+def receipt(broker: Broker, caller: Caller, task_id: str) -> Receipt:
+    """The receipt of an ended task; raises NotFound while it is open, or for a stranger."""
+    with broker.store.transaction() as tx:
+        task = tx.task(task_id)
+        if task is None or task.ended_at is None or not may_see(caller, task):
+            raise NotFound()
+        leases = tuple(sorted(tx.leases_of_task(task_id), key=lambda lease: lease.id))
+    return Receipt(task.receipt_id, task.id, task.ended_at, task.end_reason or "", leases)
+
+
+def close_task(tx: Transaction, task: Task, reason: str, by: str) -> None:
+    """End a locked task: its waiting grants are withdrawn, its live leases start to end."""
+    if task.state is TaskState.ENDED:
+        return
+    ended = task.ended(reason, tx.now())
+    tx.save_task(ended)
+    tx.record(task_fact(FactKind.TASK_ENDED, ended, by, reason))
+    for grant in tx.grants(None, task.id):
+        if grant.state in {GrantState.WAITING, GrantState.APPROVED}:
+            tx.save_grant(grant.moved(GrantState.WITHDRAWN))
+            tx.record(grant_fact(FactKind.GRANT_WITHDRAWN, grant, task, by, "task_ended"))
+    mark_ending(tx, _locked(tx, tx.leases_of_task(task.id)), "task_ended", by)
+
+
+def end_overdue_tasks(broker: Broker, limit: int = 64) -> int:
+    """End tasks whose deadline has passed; how many."""
+    with broker.store.transaction() as tx:
+        overdue = tx.tasks_overdue(limit)
+        for task in overdue:
+            close_task(tx, task, "deadline", CLOCK)
+    return len(overdue)
+
+
+def may_see(caller: Caller, task: Task) -> bool:
+    """The task's agent with the key that started it, its owner, operators and auditors."""
+    if caller.agent_id is not None:
+        return (caller.agent_id, caller.jkt) == (task.agent_id, task.starter_jkt)
+    return bool(caller.roles & {"operator", "auditor"}) or caller.email == task.owner
+
+
+def _locked(tx: Transaction, leases: Sequence[Lease]) -> list[Lease]:
+    locked = (tx.lease(lease.id, lock=True) for lease in leases)
+    return [lease for lease in locked if lease is not None]

@@ -1,0 +1,26 @@
+"""Explain: the decision `request` would give now, minting and writing nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from valetkey.core.ask import Ask, GrantedTtl
+from valetkey.core.decision import Decision
+from valetkey.core.principal import Caller
+from valetkey.flows.weigh import weigh
+from valetkey.ports import Broker
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A decision, and the time that would be granted."""
+
+    decision: Decision
+    ttl: GrantedTtl
+
+
+def explain(broker: Broker, caller: Caller, ask: Ask) -> Explanation:
+    """What `request_credential` would decide; raises what it would raise before deciding."""
+    with broker.store.transaction() as tx:
+        weighed = weigh(broker, tx, caller, ask)
+    return Explanation(weighed.decision, weighed.ttl)

@@ -1,0 +1,97 @@
+"""From a decision to a secret. Both commits stand here, and between them the outside call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from valetkey.core.errors import (
+    BrokerError,
+    Killed,
+    LeaseEnded,
+    MintedTooLong,
+    NotFound,
+)
+from valetkey.core.facts import FactKind
+from valetkey.core.kill import Reach
+from valetkey.core.lease import Lease, LeaseState
+from valetkey.flows.recording import lease_fact
+from valetkey.flows.verdicts import Issued, Order, Refused, Verdict, Waiting
+from valetkey.ports import Broker, Minted, Transaction
+
+
+def issue(broker: Broker, weigh: Callable[[Transaction], Verdict]) -> Issued | Waiting:
+    """Weigh, write, mint, and hand out only what is still wanted when it comes back."""
+    with broker.store.transaction() as tx:  # commit 1: a row that remembers
+        verdict = weigh(tx)
+    broker.failpoint("issue.written")
+    if isinstance(verdict, Refused):
+        raise verdict.error
+    if isinstance(verdict, Waiting):
+        return verdict
+    minted = _mint(broker, verdict)  # outside any transaction
+    broker.failpoint("issue.minted")
+    with broker.store.transaction() as tx:  # commit 2: it is out, or it is on its way out
+        lease, problem = _activate(broker, tx, verdict, minted)
+    broker.failpoint("issue.activated")
+    if problem is not None:
+        raise problem
+    return Issued(lease, minted.secret)
+
+
+def _mint(broker: Broker, order: Order) -> Minted:
+    """Call the minter; whatever goes wrong, the credential may exist and is put to its end."""
+    lease = order.lease
+    try:
+        minter = broker.minter_of(lease.handle)
+        return minter.mint(lease.handle, order.wanted, lease.granted_ttl, order.deadline)
+    except BrokerError as problem:
+        with broker.store.transaction() as tx:
+            current = tx.lease(lease.id, lock=True)
+            if current is not None and current.state is LeaseState.MINTING:
+                tx.save_lease(current.ending("mint_failed", tx.now()))
+                tx.record(lease_fact(FactKind.MINT_FAILED, current, "issuer", problem.code))
+        problem.recorded = True
+        raise
+
+
+def _activate(
+    broker: Broker, tx: Transaction, order: Order, minted: Minted
+) -> tuple[Lease, BrokerError | None]:
+    """Make it active if it is still wanted; otherwise leave it ending, due now."""
+    tx.hold_barrier()
+    problem = _no_longer_wanted(tx, order.lease, minted)
+    lease = tx.lease(order.lease.id, lock=True)
+    if lease is None:
+        raise NotFound()
+    now = tx.now()
+    prints = tuple(broker.fingerprint(part) for part in minted.secret.parts().values())
+    until = now + minted.lifetime + minted.slack
+    out = lease.activated(now, until, minted.back_ref, prints)
+    if lease.state is LeaseState.MINTING and problem is None:
+        tx.save_lease(out)
+        tx.record(lease_fact(FactKind.LEASE_MINTED, out, "issuer"))
+        return out, None
+    problem = problem or LeaseEnded()
+    reason = lease.end_reason or problem.code
+    withheld = out.ending(reason, now)
+    tx.save_lease(withheld)
+    tx.record(lease_fact(FactKind.LEASE_WITHHELD, withheld, "issuer", problem.code))
+    problem.recorded = True
+    return withheld, problem
+
+
+def _no_longer_wanted(tx: Transaction, lease: Lease, minted: Minted) -> BrokerError | None:
+    """Why the credential may not be handed out after all; kills are read after the barrier."""
+    if minted.lifetime > lease.granted_ttl:
+        return MintedTooLong()
+    task = tx.task(lease.task_id or "", share=True)
+    agent = tx.agent(lease.agent_id or "")
+    if task is None or agent is None:
+        return LeaseEnded()
+    try:
+        task.is_open(tx.now())
+        agent.may_ask()
+    except BrokerError as ended:
+        return ended
+    reach = Reach(agent.id, task.id, lease.target, lease.id)
+    return Killed() if tx.kills_over(reach) else None

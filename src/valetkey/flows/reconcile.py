@@ -1,0 +1,162 @@
+"""Reconcile: compare our leases with what really exists outside, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from valetkey.core.errors import BrokerError
+from valetkey.core.facts import Fact, FactKind
+from valetkey.core.ids import LeaseId
+from valetkey.core.lease import Lease, LeaseState, Proof
+from valetkey.flows.recording import lease_fact
+from valetkey.flows.sweep import CLOCK
+from valetkey.ports import Broker, Found, Presence, Transaction
+
+
+@dataclass
+class Comparison:
+    """What one comparison found, by lease id; `held` says why nothing was done about it."""
+
+    seen: int = 0
+    foreign: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    reappeared: list[str] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+    held: str | None = None
+    problem: str | None = None
+
+
+def reconcile(broker: Broker, minter_name: str, *, act_anyway: bool = False) -> Comparison:
+    """Compare one minter's objects with our leases, and act unless the difference is suspicious.
+
+    A restored backup on either side shows as a large difference: then it only reports, until a
+    human asks with `act_anyway`. One replica at a time does it.
+    """
+    outcome = Comparison()
+    with broker.store.transaction() as leader:
+        if not leader.try_lead(f"reconcile {minter_name}"):
+            outcome.held = "another replica is at it"
+            return outcome
+        live = [x for x in leader.active_leases() if x.handle.minter == minter_name]
+        try:
+            outside = {found.handle.name: found for found in broker.minters[minter_name].found()}
+        except BrokerError as problem:
+            outcome.problem = problem.code
+            return outcome
+        outcome.seen = len(outside)
+        ours = [x for x in outside.values() if x.installation == broker.installation]
+        outcome.foreign = sorted(outside.keys() - {x.handle.name for x in ours})
+        odd = [found for found in ours if _is_odd(leader, found)]
+        missing = [x for x in live if x.handle.name not in outside]
+        outcome.held = None if act_anyway else _suspicious(broker, len(odd), missing, live)
+    _act(broker, outcome, odd, missing, minter_name)
+    return outcome
+
+
+def _is_odd(tx: Transaction, found: Found) -> bool:
+    """Out there for a lease that has ended, or that nobody knows."""
+    lease = tx.lease(found.lease_id)
+    return lease is None or lease.state is LeaseState.ENDED
+
+
+def _suspicious(
+    broker: Broker, odd: int, missing: Sequence[Lease], live: Sequence[Lease]
+) -> str | None:
+    """Why this difference waits for a human; small differences never do."""
+    limits = broker.limits
+    different = odd + len(missing)
+    if different <= limits.reconcile_floor:
+        return None
+    if different > limits.reconcile_share * max(len(live), 1):
+        return f"{odd} unknown and {len(missing)} missing of {len(live)}: was a backup restored?"
+    return None
+
+
+def _act(
+    broker: Broker,
+    outcome: Comparison,
+    odd: Sequence[Found],
+    missing: Sequence[Lease],
+    minter_name: str,
+) -> None:
+    if outcome.foreign:
+        _tell(broker, FactKind.FOREIGN_MARK_SEEN, minter_name, {"names": outcome.foreign[:50]})
+    if outcome.held is not None:
+        _tell(broker, FactKind.RECONCILE_HELD, minter_name, {"why": outcome.held})
+        broker.notifier.alarm("reconcile waits for a human", {"why": outcome.held})
+        return
+    for found in odd:
+        with broker.store.transaction() as tx:
+            name = _reopen_or_adopt(broker, tx, found)
+        (outcome.reappeared if name else outcome.unknown).append(found.lease_id)
+    for lease in missing:
+        if broker.minters[minter_name].probe(lease.handle) is not Presence.ABSENT:
+            continue
+        with broker.store.transaction() as tx:
+            _vanish(tx, lease)
+        outcome.vanished.append(lease.id)
+
+
+def _reopen_or_adopt(broker: Broker, tx: Transaction, found: Found) -> bool:
+    """True when a lease of ours reappeared; otherwise the stranger is adopted, to be ended."""
+    lease = tx.lease(found.lease_id, lock=True)
+    if lease is None:
+        adopted = _adopted(broker, tx, found)
+        tx.add_lease(adopted)
+        tx.record(lease_fact(FactKind.LEASE_ADOPTED, adopted, CLOCK, "unknown"))
+        return False
+    if lease.state is LeaseState.ENDED:
+        again = lease.reappeared(tx.now())
+        tx.save_lease(again)
+        tx.record(lease_fact(FactKind.LEASE_REAPPEARED, again, CLOCK, "reappeared"))
+        about = {"lease": lease.id, "target": lease.target}
+        broker.notifier.alarm("an ended lease was found alive and is being ended again", about)
+    return True
+
+
+def _adopted(broker: Broker, tx: Transaction, found: Found) -> Lease:
+    """A lease for an object that nobody wrote down, ending from its first moment."""
+    now = tx.now()
+    patience = broker.patience
+    return Lease(
+        id=LeaseId(found.lease_id),
+        grant_id=None,
+        task_id=None,
+        agent_id=None,
+        owner="",
+        target=found.handle.target,
+        scope="",
+        catalogue_digest="",
+        handle=found.handle,
+        end_class=Proof.VERIFIED,
+        state=LeaseState.ENDING,
+        fence=1,
+        requested_ttl=patience.mint_limit,
+        granted_ttl=patience.mint_limit,
+        cut_by="adopted",
+        created_at=now,
+        mint_until=now,
+        second_tap_at=now + patience.second_tap,
+        due_at=now,
+        expires_at=now,
+        backend_expires_at=now + patience.second_tap,
+        end_reason="unknown",
+        ending_since=now,
+        seen_outside=True,
+    )
+
+
+def _vanish(tx: Transaction, lease: Lease) -> None:
+    """An active lease whose object is gone: over, and we looked."""
+    current = tx.lease(lease.id, lock=True)
+    if current is None or current.state is not LeaseState.ACTIVE:
+        return
+    gone = current.ending("vanished", tx.now()).ended(Proof.VERIFIED, tx.now())
+    tx.save_lease(gone)
+    tx.record(lease_fact(FactKind.LEASE_VANISHED, gone, CLOCK, Proof.VERIFIED.value))
+
+
+def _tell(broker: Broker, kind: FactKind, minter: str, body: dict[str, object]) -> None:
+    with broker.store.transaction() as tx:
+        tx.record(Fact(kind=kind, by=CLOCK, outcome="reported", body={"minter": minter, **body}))

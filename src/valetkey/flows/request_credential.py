@@ -1,0 +1,130 @@
+"""Ask for a credential: decide, and if nothing stands in the way, issue."""
+
+from __future__ import annotations
+
+from valetkey.core.ask import Ask
+from valetkey.core.errors import (
+    AlreadyDelivered,
+    ApprovalTimedOut,
+    BrokerError,
+    DeniedByPerson,
+    DeniedByPolicy,
+    IdempotencyMismatch,
+    InProgress,
+    PolicyBroken,
+    RedeliveryRefused,
+)
+from valetkey.core.grant import Grant, GrantState, approvals_by_group
+from valetkey.core.lease import LIVE, Lease, LeaseState
+from valetkey.core.principal import Caller
+from valetkey.core.scope import Scope
+from valetkey.flows.issue import issue
+from valetkey.flows.revoke import mark_ending
+from valetkey.flows.sweep import settle
+from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
+from valetkey.flows.weigh import open_task, settle_verdict, weigh, write_lease
+from valetkey.ports import Broker, Transaction
+
+
+def request_credential(
+    broker: Broker, caller: Caller, ask: Ask, redeliver: str | None = None
+) -> Issued | Waiting:
+    """Decide what the caller may have for this task and, if nothing stands in the way, mint it.
+
+    `redeliver` names the lease whose answer was lost; it is ended, with proof, before another is
+    made. Raises any BrokerError of the catalogue; every refusal is on record when it is raised.
+    """
+    if redeliver is not None:
+        _end_lost(broker, caller, ask, redeliver)
+    return issue(broker, lambda tx: _first(broker, tx, caller, ask, redeliver))
+
+
+def _first(
+    broker: Broker, tx: Transaction, caller: Caller, ask: Ask, redeliver: str | None
+) -> Verdict:
+    """The first transaction: an answer given before is not decided again."""
+    open_task(tx, caller, ask.task_id)
+    earlier = tx.grant_by_key(ask.task_id, ask.idempotency_key)
+    if earlier is None:
+        return settle_verdict(broker, tx, weigh(broker, tx, caller, ask), ask, caller)
+    if earlier.ask_hash != ask.hash or earlier.requester_jkt != caller.jkt:
+        raise IdempotencyMismatch()
+    if earlier.state in {GrantState.WAITING, GrantState.APPROVED}:
+        return Waiting(earlier)
+    if earlier.state is not GrantState.GRANTED:
+        return Refused(_as_it_was(earlier))
+    return next_generation(broker, tx, caller, earlier, redeliver)
+
+
+def next_generation(
+    broker: Broker, tx: Transaction, caller: Caller, grant: Grant, redeliver: str | None
+) -> Verdict:
+    """A new lease under a grant that had one: only if that one never left, or provably ended."""
+    lease = tx.lease(grant.lease_id or "", lock=True)
+    if lease is None:
+        raise RedeliveryRefused()
+    refuse_second_delivery(broker, tx, lease, redeliver)
+    if grant.generation > broker.limits.redeliveries:
+        raise RedeliveryRefused("a grant is redelivered three times at most")
+    ask = asked_before(grant)
+    weighed = weigh(broker, tx, caller, ask, counted_approvals(tx, grant))
+    if weighed.decision.outcome != "allow":
+        return Refused(RedeliveryRefused("policy no longer allows this without a new approval"))
+    return write_lease(broker, tx, weighed, grant)
+
+
+def refuse_second_delivery(
+    broker: Broker, tx: Transaction, lease: Lease, redeliver: str | None
+) -> None:
+    """Raise unless the earlier lease cannot have been delivered, or its end is proven."""
+    lease_id = {"lease_id": lease.id, "lease_state": lease.state.value}
+    if lease.state is LeaseState.MINTING:
+        raise InProgress(retry_after=2, extra=lease_id)
+    if lease.activated_at is None and lease.back_ref is None:
+        return
+    if redeliver is None:
+        recent = tx.now() - (lease.activated_at or lease.created_at)
+        if lease.state in LIVE and recent < broker.limits.answered_moments_ago:
+            raise InProgress(retry_after=2, extra=lease_id)
+        raise AlreadyDelivered(extra=lease_id)
+    if redeliver != lease.id:
+        raise RedeliveryRefused("that is not the latest lease of this request", extra=lease_id)
+    if lease.state is not LeaseState.ENDED:
+        raise RedeliveryRefused(retry_after=5, extra=lease_id)
+
+
+def asked_before(grant: Grant) -> Ask:
+    """The ask that a grant came from."""
+    scope = Scope.parse(grant.scope)
+    return Ask(grant.task_id, scope, grant.granted_ttl, grant.reason, grant.idempotency_key)
+
+
+def counted_approvals(tx: Transaction, grant: Grant) -> dict[str, int]:
+    """How many people of each group said yes to this grant."""
+    return approvals_by_group(grant.needs, tuple(tx.approvals(grant.id)))
+
+
+def _end_lost(broker: Broker, caller: Caller, ask: Ask, lease_id: str) -> None:
+    """End the lease whose answer was lost, and wait a little for the proof."""
+    with broker.store.transaction() as tx:
+        open_task(tx, caller, ask.task_id)
+        earlier = tx.grant_by_key(ask.task_id, ask.idempotency_key)
+        lease = tx.lease(lease_id, lock=True)
+        if earlier is None or lease is None or earlier.lease_id != lease.id:
+            raise RedeliveryRefused("that is not the latest lease of this request")
+        if earlier.requester_jkt != caller.jkt or earlier.ask_hash != ask.hash:
+            raise IdempotencyMismatch()
+        mark_ending(tx, [lease], "redelivered", str(caller.principal))
+    settle(broker, [lease_id])
+
+
+def _as_it_was(grant: Grant) -> BrokerError:
+    """The refusal of an earlier answer, again."""
+    refusals: dict[GrantState, type[BrokerError]] = {
+        GrantState.DENIED: DeniedByPerson,
+        GrantState.TIMED_OUT: ApprovalTimedOut,
+    }
+    refusal = refusals.get(grant.state, DeniedByPolicy)
+    if grant.refusal_code == PolicyBroken.code:
+        refusal = PolicyBroken
+    return refusal(decision_id=grant.decision_id)

@@ -1,0 +1,136 @@
+"""Sweep: claim what is due, end it, record what happened. The only path by which a lease ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
+from valetkey.core.errors import BrokerError
+from valetkey.core.facts import FactKind
+from valetkey.core.lease import LIVE, Lease, LeaseState, Patience, Proof
+from valetkey.flows.recording import lease_fact
+from valetkey.ports import Broker, Ending, Gone, Presence, Transaction
+
+CLOCK = "clock"
+
+
+def sweep(broker: Broker, limit: int = 64, only: Sequence[str] = ()) -> int:
+    """One pass: claim up to `limit` due leases (or only these) and start ending each.
+
+    Claiming is writing the next due time; a worker that dies leaves a row that comes due again.
+    Returns how many were claimed.
+    """
+    with broker.store.transaction() as tx:
+        claimed = [_on_its_way(tx, lease) for lease in _claim(broker, tx, limit, only)]
+    broker.failpoint("sweep.claimed")
+    for lease in claimed:
+        broker.lanes.start(lease.target, partial(end_one, broker, lease))
+    return len(claimed)
+
+
+def end_one(broker: Broker, lease: Lease) -> None:
+    """End one claimed lease at its back end, look whether it is gone, and record the outcome."""
+    try:
+        lease, ending, presence = _tap(broker, lease)
+        broker.failpoint("sweep.tapped")
+    except BrokerError as problem:
+        _record_failure(broker, lease, f"{problem.code}: {problem.detail}")
+        return
+    except Exception as defect:
+        _record_failure(broker, lease, f"defect: {type(defect).__name__}")
+        raise
+    with broker.store.transaction() as tx:
+        current = tx.lease(lease.id, lock=True)
+        if current is None or current.fence != lease.fence:
+            return  # somebody else has moved it since; they will see to it
+        after, kind = after_tap(lease, ending, presence, broker, tx.now())
+        tx.save_lease(after)
+        tx.record(lease_fact(kind, after, CLOCK, after.proof.value if after.proof else "waits"))
+    broker.failpoint("sweep.recorded")
+
+
+def after_tap(
+    lease: Lease, ending: Ending, presence: Presence, broker: Broker, now: datetime
+) -> tuple[Lease, FactKind]:
+    """What a lease becomes after one tap: ended only with a proof it has earned."""
+    if not isinstance(ending, Gone):
+        if now >= max(ending.at, lease.backend_expires_at):
+            return lease.ended(Proof.EXPIRED, now), FactKind.LEASE_ENDED
+        return lease.waits_for_expiry(ending.at), FactKind.LEASE_STILL_VALID
+    if presence is Presence.PRESENT:
+        return _failed(broker, lease, "the target still knows it", now)
+    if now < lease.second_tap_at:
+        return lease.tapped_once(), FactKind.LEASE_TAPPED
+    if presence is Presence.UNKNOWN:
+        proof = Proof.CONFIRMED
+    else:
+        proof = Proof.VERIFIED if lease.seen_outside else Proof.NEVER_EXISTED
+    return lease.ended(proof, now), FactKind.LEASE_ENDED
+
+
+def settle(broker: Broker, lease_ids: Sequence[str]) -> None:
+    """Work on these leases now, for a little while, until none is left unended."""
+    deadline = broker.clock.deadline(broker.limits.settle)
+    left = list(lease_ids)
+    while left:
+        sweep(broker, limit=len(left), only=left)
+        broker.clock.wait(0.02)
+        with broker.store.transaction() as tx:
+            now = tx.now()
+            leases = [tx.lease(lease_id) for lease_id in left]
+        soon = now + broker.patience.claim
+        left = [x.id for x in leases if x is not None and x.due_at is not None and x.due_at <= soon]
+        if deadline.left() <= 0:
+            return
+
+
+def _claim(
+    broker: Broker, tx: Transaction, limit: int, only: Sequence[str]
+) -> Sequence[Lease]:
+    return tx.claim_due(limit, broker.patience.claim, only, broker.lanes.full())
+
+
+def _on_its_way(tx: Transaction, lease: Lease) -> Lease:
+    """A live lease that came due starts to end here; its claim time stays."""
+    if lease.state not in LIVE:
+        return lease
+    reason = "expired" if lease.state is LeaseState.ACTIVE else "mint_abandoned"
+    claimed_until = lease.due_at
+    ending = lease.ending(reason, tx.now()).claimed(claimed_until)
+    tx.save_lease(ending)
+    tx.record(lease_fact(FactKind.LEASE_ENDING, ending, CLOCK, reason))
+    return tx.lease(lease.id) or ending
+
+
+def _tap(broker: Broker, lease: Lease) -> tuple[Lease, Ending, Presence]:
+    """Outside any transaction: was it there, end it, is it still there."""
+    minter = broker.minter_of(lease.handle)
+    if not lease.seen_outside and minter.probe(lease.handle) is Presence.PRESENT:
+        lease = lease.seen()
+    ending = minter.end(lease.handle, lease.backend_expires_at)
+    presence = minter.probe(lease.handle) if isinstance(ending, Gone) else Presence.UNKNOWN
+    return lease, ending, presence
+
+
+def _record_failure(broker: Broker, lease: Lease, problem: str) -> None:
+    """Back off with jitter, for ever; say so when it becomes stuck."""
+    with broker.store.transaction() as tx:
+        current = tx.lease(lease.id, lock=True)
+        if current is None or current.fence != lease.fence:
+            return
+        after, kind = _failed(broker, lease, problem, tx.now())
+        tx.save_lease(after)
+        tx.record(lease_fact(kind, after, CLOCK, "failed"))
+    if kind is FactKind.LEASE_STUCK:
+        about = {"lease": lease.id, "target": lease.target, "problem": problem}
+        broker.notifier.alarm("a lease could not be ended and needs a human", about)
+
+
+def _failed(
+    broker: Broker, lease: Lease, problem: str, now: datetime
+) -> tuple[Lease, FactKind]:
+    patience: Patience = broker.patience
+    after = lease.failed(problem, now, patience, broker.jitter())
+    newly = after.state is LeaseState.STUCK and lease.state is not LeaseState.STUCK
+    return after, FactKind.LEASE_STUCK if newly else FactKind.LEASE_END_FAILED

@@ -1,0 +1,218 @@
+"""The first transaction of a credential request: everything that decides, and what it writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from valetkey.core.agent import Agent
+from valetkey.core.ask import Ask, GrantedTtl, canonical_hash, lowest_ttl
+from valetkey.core.catalogue import CataloguedScope
+from valetkey.core.decision import Decision, Outcome, Question
+from valetkey.core.errors import (
+    BrokerError,
+    DeniedByPolicy,
+    NotFound,
+    PolicyBroken,
+    TaskEnded,
+)
+from valetkey.core.facts import FactKind
+from valetkey.core.grant import Grant, GrantState
+from valetkey.core.ids import LeaseId
+from valetkey.core.kill import Reach, refuse_if_killed
+from valetkey.core.lease import Lease, LeaseState
+from valetkey.core.principal import Caller
+from valetkey.core.task import Task
+from valetkey.flows.recording import grant_fact, lease_fact
+from valetkey.flows.verdicts import Order, Refused, Verdict, Waiting
+from valetkey.ports import Broker, Transaction
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """One ask, looked at from all sides at one moment."""
+
+    now: datetime
+    agent: Agent
+    task: Task
+    wanted: CataloguedScope
+    decision: Decision
+    ttl: GrantedTtl
+
+
+def weigh(
+    broker: Broker,
+    tx: Transaction,
+    caller: Caller,
+    ask: Ask,
+    approvals: dict[str, int] | None = None,
+) -> Weighed:
+    """Decide one ask, writing nothing. The same for `request`, `collect` and `explain`.
+
+    Raises the BrokerError that says why there is nothing to decide.
+    """
+    task, agent = open_task(tx, caller, ask.task_id)
+    now = tx.now()
+    rules = broker.rules()
+    wanted = rules.catalogue.find(ask.scope)
+    task.declares(ask.scope)
+    agent.bounds(ask.scope)
+    refuse_if_killed(tx.kills_over(reach := Reach(agent.id, task.id, ask.scope.target)), reach)
+    limits = [("scope", wanted.definition.max_ttl), ("task", _whole(task.deadline_at - now))]
+    first = lowest_ttl(ask.ttl, limits)
+    question = Question(
+        agent=agent,
+        ttl=first.ttl,
+        now=now,
+        task_id=task.id,
+        task_owner=task.owner,
+        task_scopes=task.scopes,
+        wanted=wanted,
+        approvals=approvals or {},
+    )
+    decision = rules.policy.decide(question)
+    last = lowest_ttl(first.ttl, [("policy", decision.max_ttl)])
+    ttl = last if last.cut_by != "asked" else first
+    return Weighed(now, agent, task, wanted, decision, ttl)
+
+
+def open_task(tx: Transaction, caller: Caller, task_id: str) -> tuple[Task, Agent]:
+    """The caller's own open task and its agent, the task held against ending meanwhile.
+
+    Takes the kill barrier first. Raises NotFound, TaskEnded, AgentNotAccepted, AgentDisabled.
+    """
+    tx.hold_barrier()
+    task = tx.task(task_id, share=True)
+    if task is None:
+        raise NotFound()
+    task.belongs_to(caller.agent_id, caller.jkt)
+    task.is_open(tx.now())
+    agent = tx.agent(task.agent_id)
+    if agent is None:
+        raise NotFound()
+    agent.may_ask()
+    return task, agent
+
+
+def settle_verdict(
+    broker: Broker, tx: Transaction, weighed: Weighed, ask: Ask, caller: Caller
+) -> Verdict:
+    """Write what the decision came to: a refusal, a waiting grant, or a lease to be minted."""
+    decision = weighed.decision
+    decision_id = broker.new_id("decision")
+    tx.record_decision(decision_id, decision)
+    grant = _grant_of(broker, weighed, ask, caller, decision_id)
+    by = str(caller.principal)
+    if decision.outcome is Outcome.DENY:
+        error = _refusal(decision, decision_id)
+        grant = replace(grant, state=GrantState.REFUSED, refusal_code=error.code)
+        tx.add_grant(grant)
+        tx.record(grant_fact(FactKind.ASK_DENIED, grant, weighed.task, by, error.code))
+        error.recorded = True
+        return Refused(error)
+    if decision.outcome is Outcome.NEEDS_APPROVAL:
+        shown = what_people_see(broker, weighed, grant, caller)
+        grant = replace(grant, needs=decision.needs, shown=shown, shown_hash=canonical_hash(shown))
+        tx.add_grant(grant)
+        tx.record(grant_fact(FactKind.ASK_WAITING, grant, weighed.task, by, "waiting"))
+        return Waiting(grant)
+    tx.add_grant(grant := grant.moved(GrantState.GRANTED))
+    tx.record(grant_fact(FactKind.ASK_ALLOWED, grant, weighed.task, by, "allow"))
+    return write_lease(broker, tx, weighed, grant)
+
+
+def write_lease(broker: Broker, tx: Transaction, weighed: Weighed, grant: Grant) -> Order:
+    """Write the lease with its handle, before anything exists, and the grant's new generation."""
+    lease_id = LeaseId(broker.new_id("lease"))
+    minter = broker.minters[weighed.wanted.target.minter]
+    patience, now, ttl = broker.patience, weighed.now, weighed.ttl.ttl
+    mint_until = now + patience.mint_limit
+    second_tap_at = mint_until + patience.second_tap
+    lease = Lease(
+        id=lease_id,
+        grant_id=grant.id,
+        task_id=weighed.task.id,
+        agent_id=weighed.agent.id,
+        owner=weighed.task.owner,
+        target=weighed.wanted.target.name,
+        scope=str(weighed.wanted.scope),
+        catalogue_digest=weighed.wanted.catalogue_digest,
+        handle=minter.handle_for(lease_id, weighed.wanted),
+        end_class=minter.end_class(weighed.wanted),
+        state=LeaseState.MINTING,
+        fence=1,
+        requested_ttl=grant.requested_ttl,
+        granted_ttl=ttl,
+        cut_by=weighed.ttl.cut_by,
+        created_at=now,
+        mint_until=mint_until,
+        second_tap_at=second_tap_at,
+        due_at=mint_until,
+        expires_at=now + ttl,
+        backend_expires_at=second_tap_at + ttl,
+    )
+    tx.add_lease(lease)
+    tx.save_grant(replace(grant, lease_id=lease.id, generation=grant.generation + 1))
+    tx.record(lease_fact(FactKind.LEASE_WRITTEN, lease, "issuer"))
+    return Order(lease, weighed.wanted, broker.clock.deadline(patience.mint_limit))
+
+
+def what_people_see(
+    broker: Broker, weighed: Weighed, grant: Grant, caller: Caller
+) -> dict[str, object]:
+    """Everything an approver is shown and bound to, by hash."""
+    target = weighed.wanted.target
+    return {
+        "agent": weighed.agent.name,
+        "agent_id": weighed.agent.id,
+        "binding": caller.binding_id,
+        "task": weighed.task.id,
+        "owner": weighed.task.owner,
+        "on_behalf_of": weighed.task.on_behalf_of,
+        "scope": grant.scope,
+        "granted_ttl": int(grant.granted_ttl.total_seconds()),
+        "end_class": broker.minters[target.minter].end_class(weighed.wanted).value,
+        "catalogue_digest": weighed.wanted.catalogue_digest,
+        "target": target.name,
+        "environment": target.environment,
+        "data_classes": list(target.data_classes),
+        "mutates": weighed.wanted.definition.mutates,
+        "requester_key": caller.jkt,
+        "untrusted_purpose": weighed.task.purpose,
+        "untrusted_reason": grant.reason,
+    }
+
+
+def _grant_of(
+    broker: Broker, weighed: Weighed, ask: Ask, caller: Caller, decision_id: str
+) -> Grant:
+    return Grant(
+        id=broker.new_id("grant"),
+        task_id=weighed.task.id,
+        agent_id=weighed.agent.id,
+        scope=str(ask.scope),
+        ask_hash=ask.hash,
+        idempotency_key=ask.idempotency_key,
+        state=GrantState.WAITING,
+        requested_ttl=ask.ttl,
+        granted_ttl=weighed.ttl.ttl,
+        cut_by=weighed.ttl.cut_by,
+        requester_jkt=caller.jkt,
+        decision_id=decision_id,
+        created_at=weighed.now,
+        waits_until=min(weighed.now + broker.limits.approval_wait, weighed.task.deadline_at),
+        reason=ask.reason,
+    )
+
+
+def _refusal(decision: Decision, decision_id: str) -> BrokerError:
+    if decision.problem is not None:
+        return PolicyBroken(decision_id=decision_id)
+    return DeniedByPolicy(decision_id=decision_id)
+
+
+def _whole(duration: timedelta) -> timedelta:
+    """Whole seconds, down; raises TaskEnded when less than one is left."""
+    if duration < timedelta(seconds=1):
+        raise TaskEnded()
+    return timedelta(seconds=int(duration.total_seconds()))

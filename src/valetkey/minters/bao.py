@@ -1,0 +1,226 @@
+"""How we talk to OpenBao or Vault: hvac over a connection pool of our own, and its four logins.
+
+Stock hvac follows redirects and forwards the token to the new host, reads tokens from the
+environment and the home directory, and does not neutralise dot segments; this adapter does none
+of that. A request is never cut short: its socket outlives the back end's own request limit,
+because a client that hangs up orphans what was being made.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hvac
+import urllib3
+from hvac import exceptions as refused
+from hvac.adapters import Adapter
+
+from valetkey.core.errors import MinterRefused, MinterUnavailable, OutcomeUnknown
+
+_PATH = re.compile(r"/?v1(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+/?")
+REQUEST_LIMIT = 90.0
+
+
+class PooledAdapter(Adapter):  # type: ignore[misc]
+    """hvac's port to HTTP, on urllib3: JSON in, JSON out, no redirects, checked paths."""
+
+    def __init__(self, base_uri: str, token: str, **kwargs: Any) -> None:
+        super().__init__(base_uri=base_uri, token=token, session=kwargs.pop("session"))
+        self._pool: urllib3.PoolManager = kwargs.pop("pool")
+
+    def get_login_token(self, response: dict[str, Any]) -> str:
+        """The token of a login's answer."""
+        return str(response["auth"]["client_token"])
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str] | None = None,
+        raise_exception: bool = True,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Send one request; raises hvac's exceptions for any status that is not 2xx."""
+        if not _PATH.fullmatch(url):
+            raise refused.InvalidRequest("not a path we send")
+        sent = {"X-Vault-Request": "true", **(headers or {})}
+        if self.token:
+            sent["X-Vault-Token"] = self.token
+        body = kwargs.get("json")
+        answer = self._pool.request(
+            method.upper(),
+            self.urljoin(self.base_uri, url),
+            body=None if body is None else json.dumps(body),
+            headers=sent,
+            redirect=False,
+            retries=False,
+            timeout=urllib3.Timeout(connect=5, read=REQUEST_LIMIT + 15),
+        )
+        if not 200 <= answer.status < 300:
+            raise refused.VaultError.from_status(answer.status, "OpenBao refused")
+        return dict(json.loads(answer.data)) if answer.data else {}
+
+
+class _NoSession:
+    """hvac wants a requests session; there is none."""
+
+    verify = cert = proxies = None
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Bao:
+    """One OpenBao: requests under a given login, foreign exceptions mapped to ours."""
+
+    def __init__(self, address: str, *, ca_file: str | None = None, connections: int = 48) -> None:
+        self.address = address
+        self._pool = urllib3.PoolManager(
+            num_pools=2,
+            maxsize=connections,
+            ca_certs=ca_file,
+            cert_reqs="CERT_REQUIRED",
+        )
+
+    def client(self, token: str) -> hvac.Client:
+        """An hvac client over the pool; the token is explicit, never found somewhere."""
+        return hvac.Client(
+            url=self.address,
+            token=token,
+            adapter=PooledAdapter,
+            session=_NoSession(),
+            pool=self._pool,
+        )
+
+    def call(
+        self, login: Login, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """One request under a login; raises MinterRefused, MinterUnavailable, OutcomeUnknown."""
+        with mapped():
+            adapter = self.client(login.token()).adapter
+            try:
+                answer: dict[str, Any] = adapter.request(method, f"/v1/{path}", json=body)
+            except refused.Forbidden:
+                login.forget()
+                raise
+        return answer
+
+    def names(self, login: Login, path: str) -> list[str]:
+        """LIST; an empty list when there is nothing."""
+        try:
+            with mapped():
+                adapter = self.client(login.token()).adapter
+                answer = adapter.request("LIST", f"/v1/{path}")
+        except _Nothing:
+            return []
+        return [str(name) for name in answer["data"]["keys"]]
+
+    def knows(self, login: Login, path: str) -> bool:
+        """True when there is something to list under a path."""
+        return bool(self.names(login, path))
+
+    def health(self) -> str | None:
+        """Why it cannot work now (sealed, standby, away), or None."""
+        try:
+            answer = self._pool.request(
+                "GET", f"{self.address}/v1/sys/health", redirect=False, retries=False, timeout=5
+            )
+        except urllib3.exceptions.HTTPError:
+            return "OpenBao cannot be reached"
+        states = {501: "OpenBao is not initialised", 503: "OpenBao is sealed"}
+        return None if answer.status in {200, 429} else states.get(answer.status, "OpenBao is ill")
+
+
+class Login:
+    """A token of one JWT role, got with our own platform identity and renewed before its end.
+
+    `identity_file` is read anew for each login. The token lives in memory only.
+    """
+
+    def __init__(self, bao: Bao, role: str, identity_file: Path, *, mount: str = "jwt") -> None:
+        self._bao, self._role = bao, role
+        self._identity_file, self._mount = identity_file, mount
+        self._lock = threading.Lock()
+        self._token = ""
+        self._renewable = False
+        self._life = 0.0
+        self._ends = 0.0
+
+    def __repr__(self) -> str:
+        return f"Login({self._role})"
+
+    def token(self) -> str:
+        """A token with at least a third of its life left; raises what a login raises."""
+        with self._lock:
+            left = self._ends - time.monotonic()
+            if not self._token or left < self._life / 3:
+                self._renew() if self._token and self._renewable and left > 1 else self._log_in()
+            return self._token
+
+    def forget(self) -> None:
+        """The back end refused it: log in again next time."""
+        with self._lock:
+            self._token = ""
+
+    def life_left(self) -> float:
+        """Seconds until the present token ends, were it not renewed."""
+        self.token()
+        return self._ends - time.monotonic()
+
+    def _log_in(self) -> None:
+        began = time.monotonic()
+        client = self._bao.client("")
+        identity = self._identity_file.read_text().strip()
+        answer = client.auth.jwt.jwt_login(role=self._role, jwt=identity, path=self._mount)
+        self._keep(answer["auth"], began)
+
+    def _renew(self) -> None:
+        began = time.monotonic()
+        try:
+            answer = self._bao.client(self._token).auth.token.renew_self()
+        except refused.VaultError:
+            self._log_in()
+            return
+        self._keep(answer["auth"], began)
+
+    def _keep(self, auth: dict[str, Any], began: float) -> None:
+        self._token = str(auth["client_token"])
+        self._renewable = bool(auth["renewable"])
+        self._life = float(auth["lease_duration"])
+        self._ends = began + self._life
+
+
+class _Nothing(MinterRefused):
+    """There is nothing at that path."""
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Foreign exceptions to ours, most specific first; nothing of their text is kept.
+
+    What surely was not done is MinterRefused or MinterUnavailable; everything else may have been
+    done, and is OutcomeUnknown.
+    """
+    try:
+        yield
+    except refused.InvalidPath as absent:
+        raise _Nothing("OpenBao knows no such path") from absent
+    except refused.Forbidden as no:
+        raise MinterRefused("OpenBao refused permission") from no
+    except (refused.InvalidRequest, refused.Unauthorized) as no:
+        raise MinterRefused("OpenBao refused the request") from no
+    except (refused.VaultDown, refused.RateLimitExceeded) as away:
+        raise MinterUnavailable("OpenBao is sealed or busy", retry_after=5) from away
+    except urllib3.exceptions.NewConnectionError as away:
+        raise MinterUnavailable("OpenBao cannot be reached", retry_after=5) from away
+    except (refused.VaultError, urllib3.exceptions.HTTPError) as doubt:
+        raise OutcomeUnknown(retry_after=5) from doubt
+    except OSError as away:
+        raise MinterUnavailable("our own identity token cannot be read", retry_after=5) from away

@@ -1,0 +1,117 @@
+"""The inspector: a login to a PostgreSQL target that can only look, so that proofs are ours."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from valetkey.core.errors import MinterUnavailable
+
+_PRESENT = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %(name)s)
+    OR EXISTS (SELECT FROM pg_catalog.pg_stat_activity
+               WHERE usename = %(name)s OR usesysid = %(oid)s
+                  OR (%(oid)s::oid IS NULL AND backend_type = 'client backend'
+                      AND usesysid NOT IN (SELECT oid FROM pg_catalog.pg_roles)))
+"""
+_OID = "SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %s"
+_MARKED = "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname LIKE 'vk-%'"
+_WRITES = """
+SELECT EXISTS (
+  SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ('r', 'p', 'v', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND (has_table_privilege(%(role)s, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+         OR has_schema_privilege(%(role)s, n.oid, 'CREATE')))
+    OR has_database_privilege(%(role)s, current_database(), 'CREATE')
+"""
+
+Credentials = Callable[[], tuple[str, str]]
+
+
+class Inspector:
+    """A small pool of looking logins to one database; its password comes from a static role."""
+
+    def __init__(self, where: dict[str, str], credentials: Credentials) -> None:
+        self._where = where
+        self._credentials = credentials
+        self._lock = threading.Lock()
+        self._pool: ConnectionPool[Any] | None = None
+        self._oids: dict[str, int] = {}
+
+    def remember(self, name: str) -> None:
+        """Note a role's number before it is dropped, to find its sessions by it afterwards."""
+        with self._looking() as connection:
+            row = connection.execute(_OID, [name]).fetchone()
+        if row is not None:
+            self._oids[name] = row[0]
+
+    def sees(self, name: str) -> bool:
+        """True when the role exists or a session of it is open.
+
+        A session whose role is gone shows only its number; when we do not know that number, any
+        such session counts.
+        """
+        with self._looking() as connection:
+            about = {"name": name, "oid": self._oids.get(name)}
+            row = connection.execute(_PRESENT, about).fetchone()
+        seen = bool(row and row[0])
+        if not seen:
+            self._oids.pop(name, None)
+        return seen
+
+    def marked(self) -> list[str]:
+        """Every role whose name begins as our marks do."""
+        with self._looking() as connection:
+            return [row[0] for row in connection.execute(_MARKED)]
+
+    def can_write(self, group: str) -> bool:
+        """True when a group role may change anything: a read scope must not be made of it."""
+        with self._looking() as connection:
+            row = connection.execute(_WRITES, {"role": group}).fetchone()
+        return bool(row and row[0])
+
+    def close(self) -> None:
+        """Give back every connection."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.close()
+                self._pool = None
+
+    @contextmanager
+    def _looking(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection to look through; raises MinterUnavailable when there is none."""
+        try:
+            with self._open().connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, PoolTimeout) as away:
+            self.close()  # the password may have been rotated: fetch it anew next time
+            raise MinterUnavailable("the target cannot be looked at", retry_after=5) from away
+
+    def _open(self) -> ConnectionPool[Any]:
+        with self._lock:
+            if self._pool is None:
+                username, password = self._credentials()
+                self._pool = ConnectionPool(
+                    kwargs={
+                        "host": self._where["host"],
+                        "port": self._where["port"],
+                        "dbname": self._where["database"],
+                        "sslmode": self._where.get("sslmode", "prefer"),
+                        "user": username,
+                        "password": password,
+                        "autocommit": True,
+                        "connect_timeout": 5,
+                        "application_name": "valetkey-inspector",
+                        "options": "-c statement_timeout=10s",
+                    },
+                    min_size=0,
+                    max_size=8,
+                    timeout=10,
+                    open=True,
+                )
+            return self._pool

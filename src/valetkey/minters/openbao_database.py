@@ -1,0 +1,187 @@
+"""PostgreSQL logins through OpenBao's database engine: a role of its own for every lease.
+
+The role's name is the mark, known before the mint; the role writer can write only what the pins
+allow; ending deletes the role and revokes its leases by prefix; the proof is that OpenBao lists no
+lease and that the inspector finds neither role nor session.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from valetkey.core.catalogue import Catalogue, CataloguedScope, Target
+from valetkey.core.errors import BrokerError, MinterUnavailable, OutcomeUnknown
+from valetkey.core.ids import LeaseId, Mark
+from valetkey.core.lease import Handle, Proof
+from valetkey.core.secret import Secret
+from valetkey.core.statements import database_role, lane
+from valetkey.minters.bao import Bao, Login
+from valetkey.minters.inspector import Inspector
+from valetkey.minters.pins import role_body, unpinned
+from valetkey.ports import Deadline, Ending, Found, Gone, Minted, Presence
+
+VALID_UNTIL_SLACK = timedelta(seconds=5)  # the engine adds it to VALID UNTIL
+_WHERE = ("host", "port", "database", "sslmode")
+
+
+@dataclass(frozen=True)
+class Logins:
+    """Our four ways in, each with a narrow policy of its own."""
+
+    writer: Login
+    reader: Login
+    ender: Login
+    inspector: Login
+
+
+class OpenBaoDatabase:
+    """The minter for PostgreSQL targets."""
+
+    def __init__(
+        self,
+        bao: Bao,
+        logins: Logins,
+        installation: str,
+        catalogue: Callable[[], Catalogue],
+        name: str = "openbao-database",
+    ) -> None:
+        self._bao, self._logins = bao, logins
+        self._installation, self._catalogue = installation, catalogue
+        self._name = name
+        self._inspectors: dict[tuple[str, ...], Inspector] = {}
+        self._lock = threading.Lock()
+
+    def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
+        """The role's name, and where to find it without any catalogue."""
+        target = wanted.target
+        role = database_role(wanted, lane(target, lease_id))
+        mark = Mark.of(self._installation, role.digest, lease_id)
+        return self._handle(target, str(mark))
+
+    def end_class(self, wanted: CataloguedScope) -> Proof:
+        """We look inside, so the end is verified."""
+        return Proof.VERIFIED
+
+    def mint(
+        self, handle: Handle, wanted: CataloguedScope, ttl: timedelta, deadline: Deadline
+    ) -> Minted:
+        """Write the pinned role, then read one credential of it."""
+        mark = Mark.read(handle.name)
+        if mark is None:
+            raise MinterUnavailable("the handle is not ours")
+        role = database_role(wanted, lane(wanted.target, mark.lease_id))
+        mount = handle.where["mount"]
+        _in_time(deadline)
+        body: dict[str, object] = dict(role_body(role, ttl))
+        self._bao.call(self._logins.writer, "POST", f"{mount}/roles/{handle.name}", body)
+        _in_time(deadline)
+        answer = self._bao.call(self._logins.reader, "GET", f"{mount}/creds/{handle.name}")
+        login = answer["data"]
+        if login["username"] != handle.name:
+            raise OutcomeUnknown("OpenBao gave another user name than asked")
+        return Minted(
+            secret=Secret({"password": login["password"]}, self._public(wanted.target, handle)),
+            lifetime=timedelta(seconds=int(answer["lease_duration"])),
+            back_ref=str(answer["lease_id"]),
+            slack=VALID_UNTIL_SLACK,
+        )
+
+    def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
+        """Delete the role, so that no frozen issuer can read it, and revoke what it gave."""
+        mount, name = handle.where["mount"], handle.name
+        self._inspector(handle).remember(name)
+        self._bao.call(self._logins.ender, "DELETE", f"{mount}/roles/{name}")
+        prefix = f"sys/leases/revoke-prefix/{mount}/creds/{name}"
+        self._bao.call(self._logins.ender, "PUT", prefix, {"sync": True})
+        return Gone()
+
+    def probe(self, handle: Handle) -> Presence:
+        """Does OpenBao list a lease, does the target know the role or a session of it?"""
+        mount, name = handle.where["mount"], handle.name
+        if self._inspector(handle).sees(name):
+            return Presence.PRESENT
+        known = self._bao.knows(self._logins.ender, f"sys/leases/lookup/{mount}/creds/{name}/")
+        return Presence.PRESENT if known else Presence.ABSENT
+
+    def found(self) -> Iterator[Found]:
+        """Marked roles at OpenBao, marked leases there, and marked roles in each target."""
+        for target in self._targets():
+            handle = self._handle(target, "")
+            mount = target.mount
+            names = set(self._bao.names(self._logins.ender, f"{mount}/roles/"))
+            leases = self._bao.names(self._logins.ender, f"sys/leases/lookup/{mount}/creds/")
+            names |= {name.rstrip("/") for name in leases}
+            names |= set(self._inspector(handle).marked())
+            for name in sorted(names):
+                mark = Mark.read(name)
+                if mark is not None:
+                    yield Found(self._handle(target, name), mark.installation, mark.lease_id)
+
+    def problem(self) -> str | None:
+        """Sealed, wrong pins, a dying reader, a blind inspector: none of these may mint."""
+        ill = self._bao.health()
+        if ill is not None:
+            return ill
+        try:
+            missing = self.unpinned(self._catalogue())
+            if missing:
+                return "OpenBao does not hold the pins of " + ", ".join(missing)
+            longest = self._longest_ttl()
+            if self._logins.reader.life_left() < longest.total_seconds():
+                return "the reader token ends before the longest lease would"
+            for target in self._targets():
+                self._inspector(self._handle(target, "")).sees("vk-")
+        except BrokerError as problem:
+            return problem.detail
+        return None
+
+    def unpinned(self, catalogue: Catalogue) -> tuple[str, ...]:
+        """Targets of a catalogue whose pins are not seen at OpenBao; it is not active until none."""
+        return unpinned(catalogue, self._installation, self._policy_text)
+
+    def close(self) -> None:
+        """Give back the inspectors' connections."""
+        for inspector in self._inspectors.values():
+            inspector.close()
+
+    def _policy_text(self, name: str) -> str | None:
+        answer = self._bao.call(self._logins.ender, "GET", f"sys/policies/acl/{name}")
+        return str(answer["data"]["policy"])
+
+    def _targets(self) -> list[Target]:
+        return [t for t in self._catalogue().targets.values() if t.minter == self._name]
+
+    def _longest_ttl(self) -> timedelta:
+        ttls = (scope.max_ttl for target in self._targets() for scope in target.scopes.values())
+        return max(ttls, default=timedelta(0))
+
+    def _handle(self, target: Target, name: str) -> Handle:
+        where = {key: str(target.address[key]) for key in _WHERE if key in target.address}
+        where |= {"mount": target.mount, "inspector": target.inspector}
+        return Handle(self._name, target.name, name, where)
+
+    def _public(self, target: Target, handle: Handle) -> dict[str, object]:
+        """What the asker is told besides the password."""
+        return {"type": "postgresql", "username": handle.name, **target.address}
+
+    def _inspector(self, handle: Handle) -> Inspector:
+        where = dict(handle.where)
+        key = tuple(sorted(where.values()))
+        with self._lock:
+            if key not in self._inspectors:
+                self._inspectors[key] = Inspector(where, lambda: self._look_in(where))
+            return self._inspectors[key]
+
+    def _look_in(self, where: dict[str, str]) -> tuple[str, str]:
+        path = f"{where['mount']}/static-creds/{where['inspector']}"
+        answer = self._bao.call(self._logins.inspector, "GET", path)["data"]
+        return str(answer["username"]), str(answer["password"])
+
+
+def _in_time(deadline: Deadline) -> None:
+    """Checked before each outside call: a thread that was frozen makes nothing any more."""
+    if deadline.left() <= 0:
+        raise OutcomeUnknown("the attempt took too long and was given up", retry_after=5)

@@ -1,0 +1,295 @@
+"""What the flows need from outside, as small protocols, and the bundle that carries them.
+
+Adapters never commit and never decide. Foreign exceptions never cross a port: each adapter maps
+them to `valetkey.core.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from valetkey.core.agent import Agent, Binding
+from valetkey.core.catalogue import Catalogue, CataloguedScope
+from valetkey.core.decision import Decision, Question
+from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
+from valetkey.core.grant import Approval, Grant
+from valetkey.core.ids import LeaseId
+from valetkey.core.kill import Kill, Reach
+from valetkey.core.lease import Handle, Lease, Patience, Proof
+from valetkey.core.secret import Secret
+from valetkey.core.task import Task
+
+
+class Deadline(Protocol):
+    """A moment on the monotonic clock, unmoved by steps of the wall clock."""
+
+    def left(self) -> float:
+        """Seconds left; zero or less when it has passed."""
+
+
+class Clock(Protocol):
+    """Monotonic waiting only; "now" is always the transaction's."""
+
+    def deadline(self, after: timedelta) -> Deadline:
+        """A deadline that much later."""
+
+    def wait(self, seconds: float) -> None:
+        """Let that many seconds pass."""
+
+
+@dataclass(frozen=True)
+class Minted:
+    """What a mint gave: how long it lives at the back end, and how the back end calls it.
+
+    `slack` is how much longer than `lifetime` the target itself may accept it.
+    """
+
+    secret: Secret
+    lifetime: timedelta
+    back_ref: str
+    slack: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The back end says that it ended the credential, or that there is none."""
+
+
+@dataclass(frozen=True)
+class LivesUntil:
+    """Nothing can cut it before this instant."""
+
+    at: datetime
+
+
+Ending = Gone | LivesUntil
+
+
+class Presence(StrEnum):
+    """What our own look inside the target found."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object outside that carries a mark: its handle, and whose mark it is."""
+
+    handle: Handle
+    installation: str
+    lease_id: LeaseId
+
+
+class Minter(Protocol):
+    """Makes credentials for one kind of target, and ends them."""
+
+    def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
+        """What the credential will be called outside; pure, so known before the mint."""
+
+    def end_class(self, wanted: CataloguedScope) -> Proof:
+        """The best proof that the end of such a credential can have."""
+
+    def mint(
+        self, handle: Handle, wanted: CataloguedScope, ttl: timedelta, deadline: Deadline
+    ) -> Minted:
+        """Make it. The deadline is checked before each outside call; nothing is ever cancelled.
+
+        Raises MinterRefused, MinterUnavailable or OutcomeUnknown; after each of them the
+        credential may exist.
+        """
+
+    def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
+        """End it; idempotent; not found is Gone. Raises MinterUnavailable or MinterRefused."""
+
+    def probe(self, handle: Handle) -> Presence:
+        """Look inside the target. Raises MinterUnavailable when it cannot look now."""
+
+    def found(self) -> Iterator[Found]:
+        """Everything out there that carries a mark. Raises MinterUnavailable."""
+
+    def problem(self) -> str | None:
+        """Why it cannot mint now, for readiness; None when it can."""
+
+
+class Lanes(Protocol):
+    """Bounded room for outside calls, one lane for each target, so that one cannot fill all."""
+
+    def start(self, lane: str, work: Callable[[], None]) -> None:
+        """Have it done soon, in its lane; work that finds no room is left undone."""
+
+    def full(self) -> Sequence[str]:
+        """The lanes that have no room now."""
+
+
+class PolicyEngine(Protocol):
+    """Decides. Never raises: what goes wrong inside is a deny that says so."""
+
+    def decide(self, question: Question) -> Decision:
+        """Answer one question, with the smallest set of approvals that would flip a deny."""
+
+
+class RuleSet(Protocol):
+    """One active version of catalogue and policy."""
+
+    @property
+    def catalogue(self) -> Catalogue: ...
+
+    @property
+    def policy(self) -> PolicyEngine: ...
+
+
+class Transaction(Protocol):
+    """One unit of change. Leaving the block commits; an exception rolls back.
+
+    Methods that take `lock` lock the row until the end. `save_lease` refuses (returns False) when
+    the fence has moved since the lease was read; the saved lease has the next fence.
+    """
+
+    def now(self) -> datetime: ...
+    def hold_barrier(self) -> None:
+        """Take the kill barrier shared; must come before reading kills."""
+
+    def close_barrier(self) -> None:
+        """Take the kill barrier exclusive: no authority is being made while we hold it."""
+
+    def kills_over(self, reach: Reach) -> Sequence[Kill]: ...
+    def kills_in_force(self) -> Sequence[Kill]: ...
+    def kill(self, kill_id: str) -> Kill | None: ...
+    def add_kill(self, kill: Kill) -> None: ...
+    def save_kill(self, kill: Kill) -> None: ...
+
+    def agent(self, agent_id: str, *, lock: bool = False) -> Agent | None: ...
+    def agent_named(self, name: str) -> Agent | None: ...
+    def agents(self) -> Sequence[Agent]: ...
+    def add_agent(self, agent: Agent) -> bool:
+        """False when the name is taken."""
+
+    def save_agent(self, agent: Agent) -> None: ...
+    def bindings(self, agent_id: str) -> Sequence[Binding]: ...
+    def bindings_of_issuer(self, issuer: str) -> Sequence[Binding]: ...
+    def add_binding(self, binding: Binding) -> bool:
+        """False when the same identity is bound already."""
+
+    def task(self, task_id: str, *, lock: bool = False, share: bool = False) -> Task | None: ...
+    def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]: ...
+    def tasks_overdue(self, limit: int) -> Sequence[Task]:
+        """Open tasks past their deadline, locked, skipping those locked by others."""
+
+    def add_task(self, task: Task) -> None: ...
+    def save_task(self, task: Task) -> None: ...
+
+    def record_decision(self, decision_id: str, decision: Decision) -> None: ...
+    def decision(self, decision_id: str) -> Mapping[str, object] | None: ...
+
+    def grant(self, grant_id: str, *, lock: bool = False) -> Grant | None: ...
+    def grant_by_key(self, task_id: str, idempotency_key: str) -> Grant | None:
+        """The grant of this key, locked; concurrent askers of one key wait for each other."""
+
+    def grants(self, state: str | None, task_id: str | None) -> Sequence[Grant]: ...
+    def grants_overdue(self, state: str, now: datetime) -> Sequence[Grant]:
+        """Grants of that state that waited too long, locked, skipping those locked by others."""
+
+    def add_grant(self, grant: Grant) -> None: ...
+    def save_grant(self, grant: Grant) -> None: ...
+    def add_approval(self, approval: Approval) -> None: ...
+    def approvals(self, grant_id: str) -> Sequence[Approval]: ...
+
+    def lease(self, lease_id: str, *, lock: bool = False) -> Lease | None: ...
+    def add_lease(self, lease: Lease) -> None: ...
+    def save_lease(self, lease: Lease) -> bool: ...
+    def leases_of_task(self, task_id: str) -> Sequence[Lease]: ...
+    def leases_of_grant(self, grant_id: str) -> Sequence[Lease]: ...
+    def leases(
+        self, state: str | None, agent_id: str | None, owner: str | None
+    ) -> Sequence[Lease]: ...
+    def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
+        """Minting or active leases that the kill covers, locked, oldest first."""
+
+    def leases_under(self, kill: Kill) -> Sequence[Lease]:
+        """All leases that a kill covers and that were not ended when it was ordered."""
+
+    def claim_due(
+        self, limit: int, claim: timedelta, only: Sequence[str], but_targets: Sequence[str]
+    ) -> Sequence[Lease]:
+        """Claim due leases (of `only` these, if any are named) by pushing `due_at`.
+
+        Raises the fence and counts a try; rows locked by others, and leases of `but_targets`,
+        are skipped.
+        """
+
+    def active_leases(self) -> Sequence[Lease]: ...
+
+    def record(self, fact: Fact) -> None: ...
+    def history(self, query: HistoryQuery) -> Sequence[RecordedFact]: ...
+
+    def try_lead(self, duty: str) -> bool:
+        """Be the only replica doing this duty until the transaction ends."""
+
+
+class Store(Protocol):
+    """Our own database."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Begin; raises StoreUnavailable when the database cannot be reached."""
+
+    def first_use(self, slot: str, key: str, until: datetime) -> bool:
+        """True the first time a key is seen in a slot, across replicas; its own commit."""
+
+    def pin(self, key: str, jkt: str, until: datetime) -> str:
+        """The key thumbprint first pinned to this; its own commit."""
+
+    def now(self) -> datetime:
+        """The database's time."""
+
+
+class Notifier(Protocol):
+    """Tells people."""
+
+    def alarm(self, what: str, about: Mapping[str, str]) -> None:
+        """Something needs a human; never raises, never carries a secret."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be asked at most, and how long people may think."""
+
+    longest_task: timedelta = timedelta(hours=8)
+    approval_wait: timedelta = timedelta(minutes=15)
+    redeliveries: int = 3
+    answered_moments_ago: timedelta = timedelta(seconds=30)
+    settle: timedelta = timedelta(seconds=5)
+    fresh_login: timedelta = timedelta(minutes=5)
+    reconcile_share: float = 0.5
+    reconcile_floor: int = 5
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Everything the flows work with, in one frozen bundle."""
+
+    store: Store
+    minters: Mapping[str, Minter]
+    rules: Callable[[], RuleSet]
+    clock: Clock
+    lanes: Lanes
+    notifier: Notifier
+    new_id: Callable[[str], str]
+    fingerprint: Callable[[str], str]
+    jitter: Callable[[], float]
+    installation: str
+    patience: Patience = field(default_factory=Patience)
+    limits: Limits = field(default_factory=Limits)
+    failpoint: Callable[[str], None] = lambda step: None
+
+    def minter_of(self, handle: Handle) -> Minter:
+        """The minter that knows this handle; raises KeyError for one that is not configured."""
+        return self.minters[handle.minter]
+
+

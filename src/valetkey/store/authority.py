@@ -1,0 +1,160 @@
+"""Queries over agents, bindings, tasks, decisions, grants and approvals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, Table, func, select
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+from valetkey.core.agent import Agent, Binding
+from valetkey.core.decision import Decision
+from valetkey.core.grant import Approval, Grant
+from valetkey.core.task import Task
+from valetkey.store import mapping
+from valetkey.store.session import KEY, Session, all_of
+from valetkey.store.tables import agents, approvals, bindings, decisions, grants, tasks
+
+NEWEST = 500
+
+
+class Authority(Session):
+    """Who may do what, and who said so."""
+
+    def agent(self, agent_id: str, *, lock: bool = False) -> Agent | None:
+        """One agent by id."""
+        row = self._one(_locked(select(agents).where(agents.c.id == agent_id), lock))
+        return mapping.agent_from(row) if row else None
+
+    def agent_named(self, name: str) -> Agent | None:
+        """One agent by name."""
+        row = self._one(select(agents).where(agents.c.name == name))
+        return mapping.agent_from(row) if row else None
+
+    def agents(self) -> Sequence[Agent]:
+        """All agents by name."""
+        return [mapping.agent_from(row) for row in self._many(select(agents).order_by("name"))]
+
+    def add_agent(self, agent: Agent) -> bool:
+        """False when the name is taken."""
+        return self._add_unless_taken(agents, mapping.agent_row(agent))
+
+    def save_agent(self, agent: Agent) -> None:
+        """Write an agent as it is now."""
+        self._update(agents, mapping.agent_row(agent))
+
+    def bindings(self, agent_id: str) -> Sequence[Binding]:
+        """The identities bound to an agent."""
+        query = select(bindings).where(bindings.c.agent_id == agent_id).order_by(bindings.c.id)
+        return [mapping.binding_from(row) for row in self._many(query)]
+
+    def bindings_of_issuer(self, issuer: str) -> Sequence[Binding]:
+        """The identities bound under one issuer."""
+        query = select(bindings).where(bindings.c.issuer == issuer).order_by(bindings.c.id)
+        return [mapping.binding_from(row) for row in self._many(query)]
+
+    def add_binding(self, binding: Binding) -> bool:
+        """False when the same identity is bound already."""
+        return self._add_unless_taken(bindings, mapping.binding_row(binding))
+
+    def task(self, task_id: str, *, lock: bool = False, share: bool = False) -> Task | None:
+        """One task; `share` keeps it from ending until we commit."""
+        query = select(tasks).where(tasks.c.id == task_id)
+        query = query.with_for_update(read=True) if share else _locked(query, lock)
+        row = self._one(query)
+        return mapping.task_from(row) if row else None
+
+    def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
+        """The newest tasks."""
+        conditions = all_of(
+            tasks.c.agent_id == agent_id if agent_id else None,
+            tasks.c.owner == owner if owner else None,
+        )
+        query = select(tasks).where(*conditions).order_by(tasks.c.id.desc()).limit(NEWEST)
+        return [mapping.task_from(row) for row in self._many(query)]
+
+    def tasks_overdue(self, limit: int) -> Sequence[Task]:
+        """Open tasks past their deadline, locked."""
+        query = (
+            select(tasks)
+            .where(tasks.c.state == "open", tasks.c.deadline_at <= func.clock_timestamp())
+            .order_by(tasks.c.deadline_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return [mapping.task_from(row) for row in self._many(query)]
+
+    def add_task(self, task: Task) -> None:
+        """Write a new task."""
+        self._insert(tasks, mapping.task_row(task))
+
+    def save_task(self, task: Task) -> None:
+        """Write a task as it is now."""
+        self._update(tasks, mapping.task_row(task))
+
+    def record_decision(self, decision_id: str, decision: Decision) -> None:
+        """Keep a decision with its whole input."""
+        row = mapping.decision_row(decision_id, decision)
+        self._insert(decisions, {**row, "at": self.now()})
+
+    def decision(self, decision_id: str) -> Mapping[str, object] | None:
+        """A recorded decision as plain values."""
+        return self._one(select(decisions).where(decisions.c.id == decision_id))
+
+    def grant(self, grant_id: str, *, lock: bool = False) -> Grant | None:
+        """One grant."""
+        row = self._one(_locked(select(grants).where(grants.c.id == grant_id), lock))
+        return mapping.grant_from(row) if row else None
+
+    def grant_by_key(self, task_id: str, idempotency_key: str) -> Grant | None:
+        """The grant of this key; askers of one key wait for each other here."""
+        name = f"{task_id} {idempotency_key}"
+        turn = func.pg_advisory_xact_lock(KEY, func.hashtext(name))
+        self._connection.execute(select(turn))
+        query = select(grants).where(
+            grants.c.task_id == task_id, grants.c.idempotency_key == idempotency_key
+        )
+        row = self._one(query.with_for_update())
+        return mapping.grant_from(row) if row else None
+
+    def grants(self, state: str | None, task_id: str | None) -> Sequence[Grant]:
+        """The newest grants."""
+        conditions = all_of(
+            grants.c.state == state if state else None,
+            grants.c.task_id == task_id if task_id else None,
+        )
+        query = select(grants).where(*conditions).order_by(grants.c.id.desc()).limit(NEWEST)
+        return [mapping.grant_from(row) for row in self._many(query)]
+
+    def grants_overdue(self, state: str, now: datetime) -> Sequence[Grant]:
+        """Grants of that state that waited too long, locked."""
+        query = select(grants).where(grants.c.state == state, grants.c.waits_until <= now)
+        query = query.limit(64).with_for_update(skip_locked=True)
+        return [mapping.grant_from(row) for row in self._many(query)]
+
+    def add_grant(self, grant: Grant) -> None:
+        """Write a new grant."""
+        self._insert(grants, mapping.grant_row(grant))
+
+    def save_grant(self, grant: Grant) -> None:
+        """Write a grant as it is now."""
+        self._update(grants, mapping.grant_row(grant))
+
+    def add_approval(self, approval: Approval) -> None:
+        """Write one verdict; the same person's second verdict replaces nothing."""
+        self._add_unless_taken(approvals, mapping.approval_row(approval))
+
+    def approvals(self, grant_id: str) -> Sequence[Approval]:
+        """The verdicts on a grant."""
+        query = select(approvals).where(approvals.c.grant_id == grant_id).order_by("at")
+        return [mapping.approval_from(row) for row in self._many(query)]
+
+    def _add_unless_taken(self, table: Table, row: Mapping[str, Any]) -> bool:
+        added = pg_insert(table).on_conflict_do_nothing().returning(table.c.id)
+        return self._connection.execute(added, row).first() is not None
+
+
+def _locked(query: Select[Any], lock: bool) -> Select[Any]:
+    return query.with_for_update() if lock else query

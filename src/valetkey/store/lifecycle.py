@@ -1,0 +1,211 @@
+"""Queries over leases, kills and facts: what is out, what must stop, what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, or_, select, true
+
+from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
+from valetkey.core.kill import Height, Kill, Reach
+from valetkey.core.lease import Lease
+from valetkey.store import mapping
+from valetkey.store.session import BARRIER, Session, all_of
+from valetkey.store.tables import facts, kills, leases
+
+NEWEST = 500
+LIVE = leases.c.state.in_(("minting", "active"))
+UNENDED = leases.c.state != "ended"
+
+
+class Lifecycle(Session):
+    """Leases and what ends them."""
+
+    def hold_barrier(self) -> None:
+        """Take the kill barrier shared; kills are read in a later statement."""
+        self._read_clock(
+            f"WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({BARRIER}))"
+            " SELECT clock_timestamp() FROM held"
+        )
+
+    def close_barrier(self) -> None:
+        """Take the kill barrier exclusive."""
+        self._connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({BARRIER})")
+
+    def kills_over(self, reach: Reach) -> Sequence[Kill]:
+        """Kills in force over this piece of authority."""
+        covers = or_(
+            kills.c.height == "everything",
+            *(
+                (kills.c.height == height) & (kills.c.subject == subject)
+                for height, subject in (
+                    ("agent", reach.agent_id),
+                    ("task", reach.task_id),
+                    ("target", reach.target),
+                    ("lease", reach.lease_id),
+                )
+                if subject is not None
+            ),
+        )
+        query = select(kills).where(kills.c.released_at.is_(None), covers)
+        return [mapping.kill_from(row) for row in self._many(query)]
+
+    def kills_in_force(self) -> Sequence[Kill]:
+        """Every kill that is not released."""
+        query = select(kills).where(kills.c.released_at.is_(None)).order_by("at")
+        return [mapping.kill_from(row) for row in self._many(query)]
+
+    def kill(self, kill_id: str) -> Kill | None:
+        """One kill, locked."""
+        row = self._one(select(kills).where(kills.c.id == kill_id).with_for_update())
+        return mapping.kill_from(row) if row else None
+
+    def add_kill(self, kill: Kill) -> None:
+        """Write a new kill."""
+        self._insert(kills, mapping.kill_row(kill))
+
+    def save_kill(self, kill: Kill) -> None:
+        """Write a kill as it is now."""
+        self._update(kills, mapping.kill_row(kill))
+
+    def lease(self, lease_id: str, *, lock: bool = False) -> Lease | None:
+        """One lease."""
+        query = select(leases).where(leases.c.id == lease_id)
+        row = self._one(query.with_for_update() if lock else query)
+        return mapping.lease_from(row) if row else None
+
+    def add_lease(self, lease: Lease) -> None:
+        """Write a new lease."""
+        self._insert(leases, mapping.lease_row(lease))
+
+    def save_lease(self, lease: Lease) -> bool:
+        """Write a lease if its fence has not moved; the row gets the next one."""
+        row = {**mapping.lease_row(lease), "fence": lease.fence + 1}
+        change = (
+            leases.update()
+            .where(leases.c.id == lease.id, leases.c.fence == lease.fence)
+            .values(**{key: value for key, value in row.items() if key not in _FIXED})
+        )
+        return self._connection.execute(change).rowcount == 1
+
+    def leases_of_task(self, task_id: str) -> Sequence[Lease]:
+        """Every lease of a task, oldest first."""
+        return self._leases(leases.c.task_id == task_id)
+
+    def leases_of_grant(self, grant_id: str) -> Sequence[Lease]:
+        """Every lease of a grant, oldest first."""
+        return self._leases(leases.c.grant_id == grant_id)
+
+    def leases(
+        self, state: str | None, agent_id: str | None, owner: str | None
+    ) -> Sequence[Lease]:
+        """The newest leases, of a state, an agent, an owner."""
+        conditions = all_of(
+            leases.c.state == state if state else None,
+            leases.c.agent_id == agent_id if agent_id else None,
+            leases.c.owner == owner if owner else None,
+        )
+        query = select(leases).where(*conditions).order_by(leases.c.id.desc()).limit(NEWEST)
+        return [mapping.lease_from(row) for row in self._many(query)]
+
+    def active_leases(self) -> Sequence[Lease]:
+        """All active leases."""
+        return self._leases(leases.c.state == "active")
+
+    def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
+        """Minting or active leases that a kill covers, locked."""
+        query = select(leases).where(LIVE, _covered(kill)).order_by(leases.c.id).limit(limit)
+        return [mapping.lease_from(row) for row in self._many(query.with_for_update())]
+
+    def leases_under(self, kill: Kill) -> Sequence[Lease]:
+        """What a kill covers and had not ended when it was ordered."""
+        unended_then = or_(leases.c.ended_at.is_(None), leases.c.ended_at >= kill.at)
+        before = leases.c.created_at <= (kill.released_at or self.now())
+        return self._leases(_covered(kill), unended_then, before)
+
+    def claim_due(
+        self, limit: int, claim: timedelta, only: Sequence[str], but_targets: Sequence[str]
+    ) -> Sequence[Lease]:
+        """Claim due leases by pushing `due_at`; the claimer holds the new fence."""
+        conditions = all_of(
+            UNENDED,
+            leases.c.due_at <= func.clock_timestamp(),
+            leases.c.id.in_(only) if only else None,
+            leases.c.target.not_in(but_targets) if but_targets else None,
+        )
+        due = (
+            select(leases.c.id)
+            .where(*conditions)
+            .order_by(leases.c.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("due")
+        )
+        claimed = (
+            leases.update()
+            .where(leases.c.id == due.c.id)
+            .values(
+                due_at=func.clock_timestamp() + claim,
+                tries=leases.c.tries + 1,
+                fence=leases.c.fence + 1,
+            )
+            .returning(leases)
+        )
+        rows = self._connection.execute(claimed).mappings().all()
+        return [mapping.lease_from(dict(row)) for row in rows]
+
+    def record(self, fact: Fact) -> None:
+        """Add a fact to what this transaction writes."""
+        self._facts.append(mapping.fact_row(fact))
+
+    def history(self, query: HistoryQuery) -> Sequence[RecordedFact]:
+        """Newest first; pages by the fact's number, never by time alone."""
+        self.flush()
+        found = select(facts).where(*_matching(query)).order_by(facts.c.number.desc())
+        return [mapping.fact_from(row) for row in self._many(found.limit(query.limit))]
+
+    def _leases(self, *conditions: ColumnElement[bool]) -> Sequence[Lease]:
+        query = select(leases).where(*conditions).order_by(leases.c.id)
+        return [mapping.lease_from(row) for row in self._many(query)]
+
+
+_FIXED = frozenset(
+    {"id", "grant_id", "task_id", "agent_id", "owner", "target", "scope", "catalogue_digest"}
+    | {"minter", "handle", "created_at", "requested_ttl_seconds", "cut_by", "end_class"}
+)
+
+
+def _covered(kill: Kill) -> ColumnElement[bool]:
+    match kill.height:
+        case Height.EVERYTHING:
+            return true()
+        case Height.AGENT:
+            return leases.c.agent_id == kill.subject
+        case Height.TASK:
+            return leases.c.task_id == kill.subject
+        case Height.TARGET:
+            return leases.c.target == kill.subject
+        case Height.LEASE:
+            return leases.c.id == kill.subject
+
+
+def _matching(query: HistoryQuery) -> list[ColumnElement[bool]]:
+    exact: dict[str, Any] = {
+        "agent_id": query.agent_id,
+        "owner": query.owner,
+        "task_id": query.task_id,
+        "grant_id": query.grant_id,
+        "lease_id": query.lease_id,
+        "target": query.target,
+        "outcome": query.outcome,
+        "kind": query.kind,
+    }
+    conditions = [facts.c[name] == value for name, value in exact.items() if value is not None]
+    conditions += all_of(
+        facts.c.at >= query.since if query.since else None,
+        facts.c.at < query.until if query.until else None,
+        facts.c.number < query.before if query.before else None,
+    )
+    return conditions

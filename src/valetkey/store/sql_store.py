@@ -1,0 +1,108 @@
+"""SqlStore: the Store port on Postgres, READ COMMITTED with row locks and compare-and-set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from sqlalchemy import Engine, create_engine, delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from valetkey.core.errors import StoreUnavailable
+from valetkey.store.authority import Authority
+from valetkey.store.lifecycle import Lifecycle
+from valetkey.store.tables import installation, uses
+
+
+class SqlTransaction(Authority, Lifecycle):
+    """Every query, over one connection in one transaction."""
+
+
+class SqlStore:
+    """Our own database. Foreign exceptions end here, as StoreUnavailable."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqlTransaction]:
+        """Begin; commit when the block is left, roll back when it raises."""
+        with _mapped(), self._engine.connect() as connection, connection.begin():
+            tx = SqlTransaction(connection)
+            yield tx
+            tx.flush()
+
+    def first_use(self, slot: str, key: str, until: datetime) -> bool:
+        """True the first time, across replicas; kept until `until`."""
+        new = pg_insert(uses).values(slot=slot, key=key, jkt="", until=until)
+        with _mapped(), self._engine.begin() as connection:
+            added = connection.execute(new.on_conflict_do_nothing().returning(uses.c.key))
+            return added.first() is not None
+
+    def pin(self, key: str, jkt: str, until: datetime) -> str:
+        """The key thumbprint first pinned to this."""
+        new = pg_insert(uses).values(slot="pin", key=key, jkt=jkt, until=until)
+        with _mapped(), self._engine.begin() as connection:
+            connection.execute(new.on_conflict_do_nothing())
+            found = select(uses.c.jkt).where(uses.c.slot == "pin", uses.c.key == key)
+            return str(connection.execute(found).scalar_one())
+
+    def forget_uses(self) -> int:
+        """Drop what may be used again because it can no longer be valid; how many."""
+        old = delete(uses).where(uses.c.until < func.clock_timestamp())
+        with _mapped(), self._engine.begin() as connection:
+            return connection.execute(old).rowcount
+
+    def now(self) -> datetime:
+        """The database's time."""
+        with _mapped(), self._engine.begin() as connection:
+            at: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+            return at
+
+    def installation(self) -> str:
+        """The mark's first part: id and epoch of this database."""
+        with _mapped(), self._engine.begin() as connection:
+            row = connection.execute(select(installation.c.id, installation.c.epoch)).one()
+            return f"{row.id}e{row.epoch}"
+
+    def owns_its_tables(self) -> bool:
+        """True when we are connected as the owner of the facts, which `serve` refuses."""
+        owner = "SELECT pg_catalog.pg_has_role(tableowner, 'MEMBER') FROM pg_tables"
+        with _mapped(), self._engine.begin() as connection:
+            found = connection.execute(text(owner + " WHERE tablename = 'facts'"))
+            return bool(found.scalar())
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._engine.dispose()
+
+
+def open_store(url: str, *, pool: int = 20) -> SqlStore:
+    """A store over a pool of connections; `url` is `postgresql+psycopg://...`."""
+    engine = create_engine(
+        url,
+        pool_size=pool,
+        max_overflow=4,
+        pool_timeout=5,
+        pool_pre_ping=False,
+        isolation_level="READ COMMITTED",
+        hide_parameters=True,
+        connect_args={"connect_timeout": 5, "application_name": "valetkey"},
+    )
+    return SqlStore(engine)
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    """Foreign exceptions of an unreachable database to ours; anything else is a defect."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as lost:
+        raise StoreUnavailable(retry_after=2) from lost
+    except DBAPIError as lost:
+        if not lost.connection_invalidated:
+            raise
+        raise StoreUnavailable(retry_after=2) from lost

@@ -1,0 +1,266 @@
+"""The tables, as SQLAlchemy Core knows them; `migrations/` makes them, and a test compares both.
+
+Durations are whole seconds (`*_seconds`), instants are `timestamptz` in UTC.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = MetaData(naming_convention=NAMES)
+
+
+def _instant(name: str, *, optional: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=optional)
+
+
+def _text(name: str, *, optional: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=optional)
+
+
+def _json(name: str, *, optional: bool = False) -> Column[object]:
+    return Column(name, JSONB, nullable=optional)
+
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("only", Boolean, primary_key=True),
+    _text("id"),
+    Column("epoch", Integer, nullable=False),
+    _instant("created_at"),
+    CheckConstraint("only", name="only_one"),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _text("owner"),
+    _text("team"),
+    _text("environment"),
+    _json("labels"),
+    _json("boundary"),
+    _text("state"),
+    _text("created_by"),
+    _text("created_by_rule", optional=True),
+    _instant("created_at"),
+    _instant("accepted_at", optional=True),
+    _json("touched_by"),
+)
+
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("agent_id", Text, ForeignKey("agents.id"), nullable=False),
+    _text("issuer"),
+    _json("claims"),
+    _text("claims_digest"),
+    _text("created_by"),
+    _instant("created_at"),
+    UniqueConstraint("issuer", "claims_digest"),
+    Index("ix_bindings_agent_id", "agent_id"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("agent_id", Text, ForeignKey("agents.id"), nullable=False),
+    _text("owner"),
+    _text("purpose"),
+    _json("scopes"),
+    _text("starter_jkt"),
+    _instant("started_at"),
+    _instant("deadline_at"),
+    _text("state"),
+    _instant("ended_at", optional=True),
+    _text("end_reason", optional=True),
+    _text("decision_id", optional=True),
+    _text("on_behalf_of", optional=True),
+    _text("parent_id", optional=True),
+    Index("ix_tasks_open_deadline", "deadline_at", postgresql_where=text("state = 'open'")),
+    Index("ix_tasks_agent_id", "agent_id"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("outcome"),
+    _json("rules"),
+    _text("policy_hash"),
+    _text("catalogue_digest"),
+    _json("recorded_input"),
+    _json("needs"),
+    Column("max_ttl_seconds", Integer, nullable=True),
+    _text("problem", optional=True),
+    _instant("at"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("task_id", Text, ForeignKey("tasks.id"), nullable=False),
+    Column("agent_id", Text, ForeignKey("agents.id"), nullable=False),
+    _text("scope"),
+    _text("ask_hash"),
+    _text("idempotency_key"),
+    _text("state"),
+    Column("requested_ttl_seconds", Integer, nullable=False),
+    Column("granted_ttl_seconds", Integer, nullable=False),
+    _text("cut_by"),
+    _text("requester_jkt"),
+    _text("decision_id"),
+    _instant("created_at"),
+    _instant("waits_until"),
+    _text("reason"),
+    _json("needs"),
+    _json("shown", optional=True),
+    _text("shown_hash", optional=True),
+    _text("refusal_code", optional=True),
+    _text("lease_id", optional=True),
+    Column("generation", Integer, nullable=False),
+    UniqueConstraint("task_id", "idempotency_key"),
+    Index(
+        "ix_grants_undecided",
+        "waits_until",
+        postgresql_where=text("state IN ('waiting', 'approved')"),
+    ),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("grant_id", Text, ForeignKey("grants.id"), nullable=False),
+    _text("approver"),
+    _json("groups"),
+    _text("verdict"),
+    _text("shown_hash"),
+    _instant("logged_in_at"),
+    _instant("at"),
+    UniqueConstraint("grant_id", "approver"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("grant_id", Text, ForeignKey("grants.id"), nullable=True),
+    Column("task_id", Text, ForeignKey("tasks.id"), nullable=True),
+    Column("agent_id", Text, ForeignKey("agents.id"), nullable=True),
+    _text("owner"),
+    _text("target"),
+    _text("scope"),
+    _text("catalogue_digest"),
+    _text("minter"),
+    _json("handle"),
+    _text("end_class"),
+    _text("state"),
+    Column("fence", BigInteger, nullable=False),
+    Column("requested_ttl_seconds", Integer, nullable=False),
+    Column("granted_ttl_seconds", Integer, nullable=False),
+    _text("cut_by"),
+    _instant("created_at"),
+    _instant("mint_until"),
+    _instant("second_tap_at"),
+    _instant("due_at", optional=True),
+    _instant("expires_at"),
+    _instant("backend_expires_at"),
+    _instant("activated_at", optional=True),
+    _text("back_ref", optional=True),
+    _json("fingerprints"),
+    Column("tries", Integer, nullable=False),
+    _text("last_error", optional=True),
+    _text("end_reason", optional=True),
+    _instant("ending_since", optional=True),
+    _instant("ended_at", optional=True),
+    _text("proof", optional=True),
+    Column("seen_outside", Boolean, nullable=False),
+    CheckConstraint("(state = 'ended') = (proof IS NOT NULL)", name="ended_has_proof"),
+    CheckConstraint("(state = 'ended') = (due_at IS NULL)", name="unended_is_due"),
+    CheckConstraint(
+        "state IN ('minting', 'active', 'ending', 'stuck', 'ended')", name="known_state"
+    ),
+    Index("ix_leases_due", "due_at", postgresql_where=text("state <> 'ended'")),
+    Index("ix_leases_live_target", "target", postgresql_where=text("state <> 'ended'")),
+    Index("ix_leases_task_id", "task_id"),
+    Index("ix_leases_grant_id", "grant_id"),
+    Index("ix_leases_agent_id", "agent_id", "id"),
+)
+
+kills = Table(
+    "kills",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("height"),
+    _text("subject"),
+    _text("reason"),
+    _text("by"),
+    _instant("at"),
+    _instant("released_at", optional=True),
+    _text("released_by", optional=True),
+    Index("ix_kills_in_force", "height", postgresql_where=text("released_at IS NULL")),
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+    _text("kind"),
+    _text("by"),
+    _text("outcome"),
+    _text("agent_id", optional=True),
+    _text("owner", optional=True),
+    _text("task_id", optional=True),
+    _text("grant_id", optional=True),
+    _text("lease_id", optional=True),
+    _text("target", optional=True),
+    _text("decision_id", optional=True),
+    _json("body"),
+    Index("ix_facts_agent_id", "agent_id", "number"),
+    Index("ix_facts_task_id", "task_id", "number"),
+    Index("ix_facts_lease_id", "lease_id", "number"),
+    Index("ix_facts_owner", "owner", "number"),
+    Index("ix_facts_target", "target", "number"),
+    Index("ix_facts_outcome", "outcome", "number"),
+    Index("ix_facts_at", "at"),
+)
+
+uses = Table(
+    "uses",
+    metadata,
+    Column("slot", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    _text("jkt"),
+    _instant("until"),
+    Index("ix_uses_until", "until"),
+)

@@ -1,0 +1,1 @@
+"""Fakes behind the ports: shipped, and held to the same contract suites as the real things."""

@@ -1,0 +1,94 @@
+"""FakeMinter: a back end in a dictionary that can be told to fail, hang, lie and remember."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from valetkey.core.catalogue import CataloguedScope
+from valetkey.core.errors import BrokerError
+from valetkey.core.ids import LeaseId, Mark, short_digest
+from valetkey.core.lease import Handle, Proof
+from valetkey.core.secret import Secret
+from valetkey.ports import Deadline, Ending, Found, Gone, LivesUntil, Minted, Presence
+
+
+@dataclass
+class FakeMinter:
+    """Credentials that exist while their names stand in `alive`.
+
+    `fail_mint` and `fail_end` raise once for each error put there, `after_mint` runs once the
+    object exists. `cuttable=False` makes it one that only expires.
+    """
+
+    name: str = "fake"
+    installation: str = "abcdefe1"
+    cuttable: bool = True
+    looks: bool = True
+    extra_life: timedelta = timedelta(0)
+    alive: dict[str, LeaseId] = field(default_factory=dict)
+    secrets_made: list[str] = field(default_factory=list)
+    fail_mint: list[BrokerError] = field(default_factory=list)
+    fail_after_mint: list[BrokerError] = field(default_factory=list)
+    fail_end: list[BrokerError] = field(default_factory=list)
+    before_mint: Callable[[], None] = lambda: None
+    after_mint: Callable[[], None] = lambda: None
+    ends: int = 0
+
+    def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
+        """Named by the mark."""
+        mark = Mark.of(self.installation, short_digest(str(wanted.scope)), lease_id)
+        return Handle(self.name, wanted.target.name, str(mark))
+
+    def end_class(self, wanted: CataloguedScope) -> Proof:
+        """What its end can be proven to be."""
+        if not self.cuttable:
+            return Proof.EXPIRED
+        return Proof.VERIFIED if self.looks else Proof.CONFIRMED
+
+    def mint(
+        self, handle: Handle, wanted: CataloguedScope, ttl: timedelta, deadline: Deadline
+    ) -> Minted:
+        """Make it exist, unless told to fail before or after."""
+        self.before_mint()
+        if self.fail_mint:
+            raise self.fail_mint.pop(0)
+        mark = Mark.read(handle.name)
+        assert mark is not None
+        self.alive[handle.name] = mark.lease_id
+        self.after_mint()
+        if self.fail_after_mint:
+            raise self.fail_after_mint.pop(0)
+        value = secrets.token_urlsafe(24)
+        self.secrets_made.append(value)
+        secret = Secret({"value": value}, {"type": "fake", "name": handle.name})
+        return Minted(secret, ttl + self.extra_life, f"ref/{handle.name}")
+
+    def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
+        """Make it exist no longer, if it can be cut."""
+        self.ends += 1
+        if self.fail_end:
+            raise self.fail_end.pop(0)
+        if not self.cuttable and handle.name in self.alive:
+            return LivesUntil(backend_expires_at)
+        self.alive.pop(handle.name, None)
+        return Gone()
+
+    def probe(self, handle: Handle) -> Presence:
+        """Look."""
+        if not self.looks:
+            return Presence.UNKNOWN
+        return Presence.PRESENT if handle.name in self.alive else Presence.ABSENT
+
+    def found(self) -> Iterator[Found]:
+        """Everything alive with a mark."""
+        for name in list(self.alive):
+            mark = Mark.read(name)
+            if mark is not None:
+                yield Found(Handle(self.name, "fake", name), mark.installation, mark.lease_id)
+
+    def problem(self) -> str | None:
+        """Always able."""
+        return None

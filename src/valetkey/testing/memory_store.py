@@ -1,0 +1,308 @@
+"""MemoryStore: the Store port in a dictionary; one transaction at a time, undone when it raises."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from valetkey.core.agent import Agent, Binding
+from valetkey.core.decision import Decision
+from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
+from valetkey.core.grant import Approval, Grant
+from valetkey.core.kill import Kill, Reach, stops
+from valetkey.core.lease import LIVE, UNENDED, Lease, LeaseState
+from valetkey.core.task import Task, TaskState
+
+
+@dataclass
+class _State:
+    agents: dict[str, Agent] = field(default_factory=dict)
+    bindings: dict[str, Binding] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    grants: dict[str, Grant] = field(default_factory=dict)
+    approvals: dict[str, Approval] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    kills: dict[str, Kill] = field(default_factory=dict)
+    facts: list[RecordedFact] = field(default_factory=list)
+
+    def copy(self) -> _State:
+        return _State(**{name: value.copy() for name, value in vars(self).items()})
+
+
+class MemoryStore:
+    """A store whose clock is a variable: `store.time += timedelta(...)`."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+        self._state = _State()
+        self._uses: dict[tuple[str, str], str] = {}
+        self._one_at_a_time = threading.RLock()
+
+    @contextmanager
+    def transaction(self) -> Iterator[MemoryTransaction]:
+        """Begin; keep everything when the block is left, nothing when it raises."""
+        with self._one_at_a_time:
+            working = self._state.copy()
+            yield MemoryTransaction(working, self)
+            self._state = working
+
+    def first_use(self, slot: str, key: str, until: datetime) -> bool:
+        """True the first time."""
+        with self._one_at_a_time:
+            known = (slot, key) in self._uses
+            self._uses[slot, key] = ""
+            return not known
+
+    def pin(self, key: str, jkt: str, until: datetime) -> str:
+        """The thumbprint first pinned."""
+        with self._one_at_a_time:
+            return self._uses.setdefault(("pin", key), jkt)
+
+    def now(self) -> datetime:
+        """The store's time."""
+        return self.time
+
+
+class MemoryTransaction:
+    """The Transaction port over copied dictionaries."""
+
+    def __init__(self, state: _State, store: MemoryStore) -> None:
+        self._state = state
+        self._store = store
+
+    def now(self) -> datetime:
+        return self._store.time
+
+    def hold_barrier(self) -> None:
+        """One transaction at a time is barrier enough."""
+
+    def close_barrier(self) -> None:
+        """One transaction at a time is barrier enough."""
+
+    def try_lead(self, duty: str) -> bool:
+        return True
+
+    def kills_over(self, reach: Reach) -> Sequence[Kill]:
+        return [kill for kill in self.kills_in_force() if stops(kill, reach)]
+
+    def kills_in_force(self) -> Sequence[Kill]:
+        return [kill for kill in self._state.kills.values() if kill.released_at is None]
+
+    def kill(self, kill_id: str) -> Kill | None:
+        return self._state.kills.get(kill_id)
+
+    def add_kill(self, kill: Kill) -> None:
+        self._state.kills[kill.id] = kill
+
+    save_kill = add_kill
+
+    def agent(self, agent_id: str, *, lock: bool = False) -> Agent | None:
+        return self._state.agents.get(agent_id)
+
+    def agent_named(self, name: str) -> Agent | None:
+        return next((a for a in self._state.agents.values() if a.name == name), None)
+
+    def agents(self) -> Sequence[Agent]:
+        return sorted(self._state.agents.values(), key=lambda agent: agent.name)
+
+    def add_agent(self, agent: Agent) -> bool:
+        if self.agent_named(agent.name):
+            return False
+        self._state.agents[agent.id] = agent
+        return True
+
+    def save_agent(self, agent: Agent) -> None:
+        self._state.agents[agent.id] = agent
+
+    def bindings(self, agent_id: str) -> Sequence[Binding]:
+        return [b for b in self._state.bindings.values() if b.agent_id == agent_id]
+
+    def bindings_of_issuer(self, issuer: str) -> Sequence[Binding]:
+        return [b for b in self._state.bindings.values() if b.issuer == issuer]
+
+    def add_binding(self, binding: Binding) -> bool:
+        same = [b for b in self.bindings_of_issuer(binding.issuer) if b.claims == binding.claims]
+        if not same:
+            self._state.bindings[binding.id] = binding
+        return not same
+
+    def task(self, task_id: str, *, lock: bool = False, share: bool = False) -> Task | None:
+        return self._state.tasks.get(task_id)
+
+    def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
+        found = [
+            task
+            for task in self._state.tasks.values()
+            if agent_id in (None, task.agent_id) and owner in (None, task.owner)
+        ]
+        return sorted(found, key=lambda task: task.id, reverse=True)
+
+    def tasks_overdue(self, limit: int) -> Sequence[Task]:
+        late = [
+            task
+            for task in self._state.tasks.values()
+            if task.state is TaskState.OPEN and task.deadline_at <= self.now()
+        ]
+        return late[:limit]
+
+    def add_task(self, task: Task) -> None:
+        self._state.tasks[task.id] = task
+
+    save_task = add_task
+
+    def record_decision(self, decision_id: str, decision: Decision) -> None:
+        self._state.decisions[decision_id] = decision
+
+    def decision(self, decision_id: str) -> Mapping[str, object] | None:
+        decision = self._state.decisions.get(decision_id)
+        if decision is None:
+            return None
+        return {
+            "id": decision_id,
+            "outcome": decision.outcome.value,
+            "rules": list(decision.rules),
+            "policy_hash": decision.policy_hash,
+            "catalogue_digest": decision.catalogue_digest,
+            "recorded_input": decision.recorded_input,
+            "needs": [list(need) for need in decision.needs],
+            "problem": decision.problem,
+        }
+
+    def grant(self, grant_id: str, *, lock: bool = False) -> Grant | None:
+        return self._state.grants.get(grant_id)
+
+    def grant_by_key(self, task_id: str, idempotency_key: str) -> Grant | None:
+        wanted = (task_id, idempotency_key)
+        grants = self._state.grants.values()
+        return next((g for g in grants if (g.task_id, g.idempotency_key) == wanted), None)
+
+    def grants(self, state: str | None, task_id: str | None) -> Sequence[Grant]:
+        found = [
+            grant
+            for grant in self._state.grants.values()
+            if state in (None, grant.state) and task_id in (None, grant.task_id)
+        ]
+        return sorted(found, key=lambda grant: grant.id, reverse=True)
+
+    def grants_overdue(self, state: str, now: datetime) -> Sequence[Grant]:
+        return [g for g in self.grants(state, None) if g.waits_until <= now]
+
+    def add_grant(self, grant: Grant) -> None:
+        self._state.grants[grant.id] = grant
+
+    save_grant = add_grant
+
+    def add_approval(self, approval: Approval) -> None:
+        if all(a.approver != approval.approver for a in self.approvals(approval.grant_id)):
+            self._state.approvals[approval.id] = approval
+
+    def approvals(self, grant_id: str) -> Sequence[Approval]:
+        return [a for a in self._state.approvals.values() if a.grant_id == grant_id]
+
+    def lease(self, lease_id: str, *, lock: bool = False) -> Lease | None:
+        return self._state.leases.get(lease_id)
+
+    def add_lease(self, lease: Lease) -> None:
+        self._state.leases[lease.id] = lease
+
+    def save_lease(self, lease: Lease) -> bool:
+        current = self._state.leases.get(lease.id)
+        if current is None or current.fence != lease.fence:
+            return False
+        self._state.leases[lease.id] = replace(lease, fence=lease.fence + 1)
+        return True
+
+    def leases_of_task(self, task_id: str) -> Sequence[Lease]:
+        return self._sorted(x for x in self._all() if x.task_id == task_id)
+
+    def leases_of_grant(self, grant_id: str) -> Sequence[Lease]:
+        return self._sorted(x for x in self._all() if x.grant_id == grant_id)
+
+    def leases(
+        self, state: str | None, agent_id: str | None, owner: str | None
+    ) -> Sequence[Lease]:
+        found = (
+            x
+            for x in self._all()
+            if state in (None, x.state)
+            and agent_id in (None, x.agent_id)
+            and owner in (None, x.owner)
+        )
+        return self._sorted(found)[::-1]
+
+    def active_leases(self) -> Sequence[Lease]:
+        return self._sorted(x for x in self._all() if x.state is LeaseState.ACTIVE)
+
+    def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
+        live = (x for x in self._all() if x.state in LIVE and stops(kill, _reach(x)))
+        return self._sorted(live)[:limit]
+
+    def leases_under(self, kill: Kill) -> Sequence[Lease]:
+        return self._sorted(
+            x
+            for x in self._all()
+            if stops(kill, _reach(x)) and (x.ended_at is None or x.ended_at >= kill.at)
+        )
+
+    def claim_due(
+        self, limit: int, claim: timedelta, only: Sequence[str], but_targets: Sequence[str]
+    ) -> Sequence[Lease]:
+        due = [
+            x
+            for x in self._all()
+            if x.state in UNENDED
+            and x.due_at is not None
+            and x.due_at <= self.now()
+            and (not only or x.id in only)
+            and x.target not in but_targets
+        ]
+        due.sort(key=lambda x: (x.due_at, x.id))
+        claimed = [
+            replace(x, due_at=self.now() + claim, tries=x.tries + 1, fence=x.fence + 1)
+            for x in due[:limit]
+        ]
+        self._state.leases.update({x.id: x for x in claimed})
+        return claimed
+
+    def record(self, fact: Fact) -> None:
+        number = len(self._state.facts) + 1
+        self._state.facts.append(RecordedFact(number, self.now(), fact))
+
+    def history(self, query: HistoryQuery) -> Sequence[RecordedFact]:
+        found = [x for x in reversed(self._state.facts) if _matches(x, query)]
+        return found[: query.limit]
+
+    def _all(self) -> list[Lease]:
+        return list(self._state.leases.values())
+
+    @staticmethod
+    def _sorted(found: Iterator[Lease]) -> list[Lease]:
+        return sorted(found, key=lambda x: x.id)
+
+
+def _reach(lease: Lease) -> Reach:
+    return Reach(lease.agent_id, lease.task_id, lease.target, lease.id)
+
+
+def _matches(recorded: RecordedFact, query: HistoryQuery) -> bool:
+    fact = recorded.fact
+    pairs = (
+        (query.agent_id, fact.agent_id),
+        (query.owner, fact.owner),
+        (query.task_id, fact.task_id),
+        (query.grant_id, fact.grant_id),
+        (query.lease_id, fact.lease_id),
+        (query.target, fact.target),
+        (query.outcome, fact.outcome),
+        (query.kind, fact.kind.value),
+    )
+    return (
+        all(wanted in (None, is_) for wanted, is_ in pairs)
+        and (query.since is None or recorded.at >= query.since)
+        and (query.until is None or recorded.at < query.until)
+        and (query.before is None or recorded.number < query.before)
+    )

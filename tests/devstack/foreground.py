@@ -35,6 +35,7 @@ class Foreground:
 
     def start(self) -> None:
         """Run it and wait for the line of JSON it prints when everything is ready."""
+        self.forget_leader()
         argv = [
             self.python,
             "-m",
@@ -78,13 +79,17 @@ class Foreground:
         keys = json.loads((self.folder / "secrets" / "openbao.keys").read_text(encoding="utf-8"))
         return Bao(self.endpoints["openbao"]["address"], keys["root"])
 
+    def forget_leader(self) -> None:
+        """Let go of an earlier run's pipe."""
+        if self.leader is not None and self.leader.stdout is not None:
+            self.leader.stdout.close()
+
     def close(self) -> None:
         """End whatever still runs and delete what lies outside the folder."""
         if self.leader is not None and self.leader.poll() is None:
             self.leader.terminate()
             self.leader.wait(timeout=40)
-        if self.leader is not None and self.leader.stdout is not None:
-            self.leader.stdout.close()
+        self.forget_leader()
         down(self.folder)
         marker = self.folder / "postgres.instance"
         if marker.exists():

@@ -101,6 +101,26 @@ def spawn(folder: DataFolder, program: Program) -> subprocess.Popen[bytes]:
     return child
 
 
+def spawn_leader(folder: DataFolder, argv: Sequence[str]) -> Running:
+    """Start `argv` as the leader of a session of its own, output in `logs/supervisor.log`.
+
+    It outlives us. Raises OSError when `argv[0]`, a path, cannot be executed.
+    """
+    with open_log(folder, "supervisor") as log, Path(os.devnull).open("rb") as nothing:
+        pid = os.posix_spawn(
+            argv[0],
+            list(argv),
+            os.environ,
+            setsid=True,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
+                (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
+                (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
+            ],
+        )
+    return Running(pid, start_time(pid) or "gone")
+
+
 def open_log(folder: DataFolder, name: str) -> BinaryIO:
     """Open the log of `name` for appending (mode 0600); a long one is set aside first."""
     path = folder.logs / f"{name}.log"

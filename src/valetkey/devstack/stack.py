@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -320,15 +319,8 @@ def detached(folder: Path | str, argv: Sequence[str], *, within: float = 60.0) -
     data = DataFolder.at(folder)
     if status(folder) is not None:
         raise AlreadyUp(f"a stack is already up in {data.root}")
-    with process.open_log(data, "supervisor") as log:
-        leader = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    process.wait_until(lambda: _is_ready(folder) or leader.poll() is not None, within)
+    leader = process.spawn_leader(data, argv)
+    process.wait_until(lambda: _is_ready(folder) or not leader.alive(), within)
     state = status(folder)
     if state is None or not state["ready"]:
         down(folder)

@@ -180,8 +180,7 @@ def test_the_fewest_approvals_that_flip_a_deny_are_found(
     "condition",
     [
         'context.approvals["first"] >= 3',
-        'context.approvals["first"] >= 1 && context.approvals["second"] >= 1 '
-        '&& context.approvals["third"] >= 1',
+        " && ".join(f'context.approvals["{group}"] >= 1' for group in GROUPS),
     ],
 )
 def test_more_than_two_groups_of_two_is_a_deny(
@@ -331,6 +330,7 @@ BROKEN = {
         1,
         "tag",
     ),
+    "hidden": (PERMIT + "\n// \u202e x", 2, "hides"),
     "empty": ("// nothing\n", 0, "holds no policy"),
 }
 

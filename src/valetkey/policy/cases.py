@@ -188,8 +188,8 @@ def _instant(section: Section) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        at = datetime.min
-    if at.tzinfo is None:
+        at = None
+    if at is None or at.tzinfo is None:
         section.note(section.line_of("at"), "at must be an ISO 8601 time with its offset")
         return _NOON
     return at

@@ -59,10 +59,10 @@ def yaml_files(folder: Path, problems: list[Problem]) -> list[Path]:
         problems.append(Problem(str(folder), 0, "is not a folder"))
         return []
     visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    for path in visible:
-        if path.suffix != ".yaml" or not path.is_file():
-            problems.append(Problem(str(path), 0, "only files named *.yaml belong here"))
-    return [path for path in visible if path.suffix == ".yaml" and path.is_file()]
+    files = [path for path in visible if path.suffix == ".yaml" and path.is_file()]
+    strays = [path for path in visible if path not in files]
+    problems += [Problem(str(path), 0, "only files named *.yaml belong here") for path in strays]
+    return files
 
 
 def digest_of(targets: Iterable[Target]) -> str:

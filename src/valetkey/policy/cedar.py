@@ -62,7 +62,7 @@ class CedarPolicy:
         try:
             recorded = recorded_input(question, self.catalogue, self.groups)
             return self._decide(question, recorded)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must deny
             problem = f"policy could not be evaluated: {type(error).__name__}"
             return self._decision(Outcome.DENY, (), recorded, problem=problem)
 

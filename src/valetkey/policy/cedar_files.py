@@ -18,14 +18,14 @@ from typing import Any
 
 from cedarpy import Schema, policies_to_json_str, validate_policies
 
-from valetkey.policy.problems import PolicyInvalid, Problem
+from valetkey.policy.problems import PolicyInvalid, Problem, deceiving
 from valetkey.policy.section import duration_of
 
 MAX_BYTES = 256 * 1024
 ANNOTATIONS = frozenset({"id", "max_ttl", "description"})
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
-_TOKEN = re.compile(r'//[^\n]*|"(?:[^"\\]|\\.)*"|;|[^/";]+|.', re.S)
+_PIECE = re.compile(r'//[^\n]*|"(?:[^"\\]|\\.)*"|;|[^/";]+|.', re.S)
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ def cut(text: str) -> Iterator[tuple[int, str]]:
     """
     pieces: list[str] = []
     line, begun = 1, 0
-    for found in _TOKEN.finditer(text):
-        token = found[0]
-        if not begun and not token.startswith("//") and token.strip():
-            begun = line + token[: len(token) - len(token.lstrip())].count("\n")
+    for found in _PIECE.finditer(text):
+        piece = found[0]
+        if not begun and not piece.startswith("//") and piece.strip():
+            begun = line + piece[: len(piece) - len(piece.lstrip())].count("\n")
         if begun:
-            pieces.append(token)
-        line += token.count("\n")
-        if begun and token == ";":
+            pieces.append(piece)
+        line += piece.count("\n")
+        if begun and piece == ";":
             yield begun, "".join(pieces).strip()
             pieces, begun = [], 0
     if begun:
@@ -102,10 +102,10 @@ def _cedar_files(folder: Path, problems: list[Problem]) -> list[Path]:
     visible = sorted(
         p for p in folder.iterdir() if not p.name.startswith(".") and p.name != "tests"
     )
-    for path in visible:
-        if path.suffix != ".cedar" or not path.is_file():
-            problems.append(Problem(str(path), 0, "only *.cedar files and tests/ belong here"))
-    return [path for path in visible if path.suffix == ".cedar" and path.is_file()]
+    files = [path for path in visible if path.suffix == ".cedar" and path.is_file()]
+    message = "only *.cedar files and tests/ belong here"
+    problems += [Problem(str(path), 0, message) for path in visible if path not in files]
+    return files
 
 
 def _read(path: Path, problems: list[Problem]) -> bytes:
@@ -126,6 +126,10 @@ def _policies_of(path: Path, raw: bytes, problems: list[Problem]) -> list[Policy
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         problems.append(Problem(str(path), line, "is not UTF-8"))
+        return []
+    hidden = deceiving(text, str(path))
+    if hidden is not None:
+        problems.append(hidden)
         return []
     found = [_policy(str(path), line, piece, problems) for line, piece in cut(text)]
     return [policy for policy in found if policy is not None]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+_DECEIVING = re.compile("[\x85\u2028\u2029\ufeff\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
 
 
 @dataclass(frozen=True, order=True)
@@ -32,3 +35,12 @@ class CatalogueInvalid(FilesInvalid):
 
 class PolicyInvalid(FilesInvalid):
     """The policy files do not make a policy set for this catalogue."""
+
+
+def deceiving(text: str, file: str) -> Problem | None:
+    """The first character that shows a reader other lines or another order than a parser sees."""
+    found = _DECEIVING.search(text)
+    if found is None:
+        return None
+    line = text[: found.start()].count("\n") + 1
+    return Problem(file, line, "holds a character that hides lines or order")

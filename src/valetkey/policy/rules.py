@@ -46,7 +46,7 @@ def load_rules(catalogue: Path, policies: Path, groups: Iterable[str]) -> Rules:
 class ActiveRules:
     """Holds the rules in force; a broken or unpinned new version leaves the last good one."""
 
-    def __init__(self, load: Callable[[], Rules], gate: Gate = lambda catalogue: ()) -> None:
+    def __init__(self, load: Callable[[], Rules], gate: Gate = lambda _: ()) -> None:
         """Load the first version. Raises FilesInvalid, or NotPinned, when there is none."""
         self._load = load
         self._gate = gate
@@ -70,7 +70,7 @@ class ActiveRules:
                 fresh = self._checked()
             except FilesInvalid as error:
                 return self._keep(error.problems)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the last good rules must stay
                 return self._keep((Problem("", 0, f"could not be read: {type(error).__name__}"),))
             if fresh.version != self._rules.version:
                 log.info("rules_activated", catalogue=fresh.version[0], policy=fresh.version[1])

@@ -2,7 +2,8 @@
 
 Refused with file and line: duplicate keys, tags, anchors, aliases, directives, more than one
 document, plain words that YAML 1.1 reads as something else (`yes`, `0o17`, `1e3`, `2026-01-01`,
-`~`), nesting deeper than 20, files over 256 KiB, text that is not UTF-8.
+`~`), nesting deeper than 20, files over 256 KiB, text that is not UTF-8, and characters that
+show a reader other lines or another order than the parser sees.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from valetkey.policy.problems import FilesInvalid, Problem
+from valetkey.policy.problems import FilesInvalid, Problem, deceiving
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
@@ -62,6 +63,9 @@ def load_yaml(path: Path) -> Node:
 
 def parse_yaml(text: str, name: str) -> Node:
     """Read one document; `name` is the file named in problems. Raises FilesInvalid."""
+    hidden = deceiving(text, name)
+    if hidden is not None:
+        raise FilesInvalid([hidden])
     try:
         _check_events(text, name)
         root = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -1,7 +1,7 @@
 """The session-wide stack for every test that needs real servers.
 
-Use it in a folder's conftest by `from tests.stack import stack  # noqa: F401`, or by
-`pytest_plugins`. It is not durable (fsync off) and starts in a few seconds.
+In a folder's conftest: `from tests.stack import stack as stack`. However many folders do so,
+there is one stack per run. It is not durable (fsync off) and starts in about three seconds.
 """
 
 from __future__ import annotations
@@ -9,28 +9,37 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from valetkey.devstack.stack import Options, Stack
 
+_shared: list[Stack] = []
+
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """Yield a running, provisioned stack whose children are started again when they die."""
+def stack(pytestconfig: pytest.Config) -> Stack:
+    """A running, provisioned stack whose children are started again when they die."""
+    if not _shared:
+        _shared.append(_start(pytestconfig))
+    return _shared[0]
+
+
+def _start(config: pytest.Config) -> Stack:
     folder = Path(tempfile.mkdtemp(prefix="valetkey-stack-"))
     running = Stack(folder / "data", Options(durable=False))
     running.start()
     done = threading.Event()
     tending = threading.Thread(target=running.tend_until, args=[done], daemon=True)
     tending.start()
-    try:
-        yield running
-    finally:
+
+    def end() -> None:
         done.set()
         tending.join(timeout=30)
         running.stop()
         running.destroy()
         shutil.rmtree(folder, ignore_errors=True)
+
+    config.add_cleanup(end)
+    return running

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from functools import partial
@@ -170,3 +171,17 @@ def test_every_secret_is_private_and_the_state_holds_none(
 def logs(stack: Foreground) -> list[Path]:
     """All log files."""
     return sorted((stack.folder / "logs").iterdir())
+
+
+def test_deleting_the_data_folder_ends_the_stack(foreground: Foreground) -> None:
+    """`rm -rf` of the folder is a reset: nothing keeps running, and the next start is new."""
+    foreground.start()
+    remember(foreground)
+    pids, home = foreground.pids(), data_of(foreground).parent
+    shutil.rmtree(foreground.folder)
+    assert foreground.leader is not None
+    assert foreground.leader.wait(timeout=40) == 0
+    assert not any(alive(pid) for pid in pids.values())
+    foreground.start()
+    assert foreground.sql("SELECT to_regclass('kept')") == [(None,)]
+    assert not home.exists() or home.is_relative_to(foreground.folder)

@@ -29,6 +29,7 @@ ROOT_BASE = Path("/var/lib/valetkey-dev")
 """Where binaries and server files lie when the stack is run by root."""
 
 SUPERUSER = "postgres"
+_MARKER = "postgres.instance"
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -104,7 +105,7 @@ class Postgres:
     def _server_folder(self) -> Path:
         if self.account is None:
             return self.folder.root / "postgres"
-        marker = self.folder.root / "postgres.instance"
+        marker = self.folder.root / _MARKER
         if not marker.exists():
             write_private(marker, secrets.token_hex(8))
         return ROOT_BASE / marker.read_text(encoding="ascii").strip()
@@ -175,30 +176,25 @@ class Postgres:
             )
 
     def _clear_stale_pid(self) -> None:
-        """Remove a `postmaster.pid` whose process is not a server of ours; end one that is.
+        """End a server left running on our files, and remove a `postmaster.pid` that is stale.
 
-        PostgreSQL does the first itself unless the pid was reused by the same user.
+        PostgreSQL removes it itself unless the pid was reused by a process of the same user.
         """
-        lock = self._data / "postmaster.pid"
-        try:
-            pid = int(lock.read_text(encoding="ascii").splitlines()[0])
-        except (FileNotFoundError, ValueError, IndexError):
-            lock.unlink(missing_ok=True)
-            return
-        started = process.start_time(pid)
-        if started is not None and self._is_ours(pid):
-            process.stop(Running(pid, started), self.stop_signal)
-        elif started is not None:
-            lock.unlink(missing_ok=True)
+        server = _server_of(self._data)
+        if server is not None:
+            process.stop(server, self.stop_signal)
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
 
-    def _is_ours(self, pid: int) -> bool:
-        done = subprocess.run(
-            ["ps", "-o", "args=", "-p", str(pid)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return str(self._data) in done.stdout
+
+def _server_of(data: Path) -> Running | None:
+    """Return the server that runs on `data` by its `postmaster.pid`; None when stale or absent."""
+    try:
+        pid = int((data / "postmaster.pid").read_text(encoding="ascii").splitlines()[0])
+    except (FileNotFoundError, ValueError, IndexError):
+        return None
+    started = process.start_time(pid)
+    ours = started is not None and str(data) in process.command_line(pid)
+    return Running(pid, started) if started is not None and ours else None
 
 
 def _origin(home: Path) -> Path:
@@ -213,8 +209,10 @@ def _delete_abandoned() -> None:
     """
     for origin in ROOT_BASE.glob("*.folder"):
         home, folder = origin.with_suffix(""), Path(origin.read_text(encoding="utf-8"))
-        running = (home / "data" / "postmaster.pid").exists()
-        if folder.parent.is_dir() and not folder.exists() and not running:
+        marker = folder / _MARKER
+        wanted = marker.exists() and marker.read_text(encoding="ascii").strip() == home.name
+        running = _server_of(home / "data") is not None
+        if folder.parent.is_dir() and not wanted and not running:
             shutil.rmtree(home, ignore_errors=True)
             origin.unlink(missing_ok=True)
 

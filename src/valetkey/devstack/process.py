@@ -66,6 +66,20 @@ def start_time(pid: int) -> str | None:
     return None if fields[0] in ("Z", "X") else fields[19]
 
 
+def command_line(pid: int) -> str:
+    """Return the command line of `pid`, empty when it is gone."""
+    try:
+        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return raw.replace(b"\0", b" ").decode("utf-8", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self").exists():
+            return ""
+    done = subprocess.run(
+        ["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return done.stdout
+
+
 def _start_time_by_ps(pid: int) -> str | None:
     done = subprocess.run(
         ["ps", "-o", "state=,lstart=", "-p", str(pid)],
@@ -145,9 +159,11 @@ def recorded(folder: DataFolder, name: str) -> Running | None:
     return running if running is not None and running.alive() else None
 
 
-def forget(folder: DataFolder, name: str) -> None:
-    """Drop the record of `name`."""
-    (folder.run / f"{name}.pid").unlink(missing_ok=True)
+def forget(folder: DataFolder, name: str, pid: int) -> None:
+    """Drop the record of `name` if it is still that of `pid`."""
+    path = folder.run / f"{name}.pid"
+    if (read_json(path) or {}).get("pid") == pid:
+        path.unlink(missing_ok=True)
 
 
 def stop(running: Running, how: signal.Signals, *, patience: float = 10.0) -> None:

@@ -30,6 +30,8 @@ from valetkey.devstack.postgres import SUPERUSER, Postgres
 from valetkey.devstack.process import Running
 from valetkey.devstack.supervisor import NotReady, Service, Supervisor
 
+log = logging.getLogger(__name__)
+
 DEFAULT_FOLDER = Path(".valetkey/dev")
 PLACEHOLDER_POLICIES = {"orders-db": bao_policies.PLACEHOLDER_WRITER}
 IDENTITY_LIFE = 600
@@ -186,16 +188,20 @@ class Stack:
             self.refresh_identity()
 
     def tend_until(self, done: threading.Event) -> None:
-        """Tend every 0.2 s until `done` is set."""
+        """Tend every 0.2 s until `done` is set or the data folder was deleted under us."""
         while not done.wait(0.2):
+            if not self._holds_folder():
+                log.warning("the data folder was deleted; stopping")
+                return
             self.tend()
 
     def stop(self) -> None:
         """Stop every child in reverse order and remove what is true only while up."""
         self._ready = False
         self.supervisor.stop_all()
-        self.identity_token_file.unlink(missing_ok=True)
-        self.folder.state_file.unlink(missing_ok=True)
+        if self._holds_folder():
+            self.identity_token_file.unlink(missing_ok=True)
+            self.folder.state_file.unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -214,6 +220,14 @@ class Stack:
     def realm(self, name: str) -> Realm:
         """Return one of the issuer's realms with its keys: to sign right and wrong tokens."""
         return realms(self._issuer_folder, self.issuer_url)[name]
+
+    def _holds_folder(self) -> bool:
+        """Tell whether the lock file is still the one we hold, not one of a folder made anew."""
+        try:
+            there = (self.folder.run / "lock").stat()
+        except FileNotFoundError:
+            return False
+        return self._lock is not None and os.path.samestat(there, os.fstat(self._lock.fileno()))
 
     @property
     def _issuer_folder(self) -> Path:

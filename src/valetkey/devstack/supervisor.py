@@ -165,10 +165,12 @@ class Supervisor:
         return False
 
     def _end(self, slot: _Slot) -> None:
-        if slot.child is not None and slot.child.poll() is None:
-            started = process.start_time(slot.child.pid)
+        child, slot.child = slot.child, None
+        if child is None:
+            return
+        if child.poll() is None:
+            started = process.start_time(child.pid)
             if started is not None:
-                process.stop(Running(slot.child.pid, started), slot.service.stop_signal)
-            slot.child.wait()
-        slot.child = None
-        process.forget(self.folder, slot.service.name)
+                process.stop(Running(child.pid, started), slot.service.stop_signal)
+            child.wait()
+        process.forget(self.folder, slot.service.name, child.pid)

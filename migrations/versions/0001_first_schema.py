@@ -72,12 +72,12 @@ CREATE INDEX ix_facts_target ON facts (target, number);
 CREATE INDEX ix_facts_task_id ON facts (task_id, number);
 
 CREATE TABLE installation (
-    "only" BOOLEAN NOT NULL,
+    singleton BOOLEAN NOT NULL,
     id TEXT NOT NULL,
     epoch INTEGER NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT pk_installation PRIMARY KEY ("only"),
-    CONSTRAINT ck_installation_only_one CHECK (only)
+    CONSTRAINT pk_installation PRIMARY KEY (singleton),
+    CONSTRAINT ck_installation_only_one CHECK (singleton)
 );
 
 CREATE TABLE kills (
@@ -256,7 +256,7 @@ GRANT SELECT ON installation TO "{app}";
 """
 
 CLAIM = """
-INSERT INTO installation ("only", id, epoch, created_at)
+INSERT INTO installation (singleton, id, epoch, created_at)
 SELECT true, string_agg(substr('abcdghijklmnopqrstuv', 1 + floor(random() * 20)::int, 1), ''),
        1, clock_timestamp()
 FROM generate_series(1, 6)

@@ -118,7 +118,7 @@ class Bao:
             with mapped():
                 adapter = self.client(login.token()).adapter
                 answer = adapter.request("LIST", f"/v1/{path}")
-        except _Nothing:
+        except NothingThere:
             return []
         return [str(name) for name in answer["data"]["keys"]]
 
@@ -197,7 +197,7 @@ class Login:
         self._ends = began + self._life
 
 
-class _Nothing(MinterRefused):
+class NothingThere(MinterRefused):
     """There is nothing at that path."""
 
 
@@ -211,7 +211,7 @@ def mapped() -> Iterator[None]:
     try:
         yield
     except refused.InvalidPath as absent:
-        raise _Nothing("OpenBao knows no such path") from absent
+        raise NothingThere("OpenBao knows no such path") from absent
     except refused.Forbidden as no:
         raise MinterRefused("OpenBao refused permission") from no
     except (refused.InvalidRequest, refused.Unauthorized) as no:

@@ -18,7 +18,7 @@ from valetkey.core.ids import LeaseId, Mark
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
 from valetkey.core.statements import database_role, lane
-from valetkey.minters.bao import Bao, Login
+from valetkey.minters.bao import Bao, Login, NothingThere
 from valetkey.minters.inspector import Inspector
 from valetkey.minters.pins import role_body, unpinned
 from valetkey.ports import Deadline, Ending, Found, Gone, Minted, Presence
@@ -148,7 +148,10 @@ class OpenBaoDatabase:
             inspector.close()
 
     def _policy_text(self, name: str) -> str | None:
-        answer = self._bao.call(self._logins.ender, "GET", f"sys/policies/acl/{name}")
+        try:
+            answer = self._bao.call(self._logins.ender, "GET", f"sys/policies/acl/{name}")
+        except NothingThere:
+            return None
         return str(answer["data"]["policy"])
 
     def _targets(self) -> list[Target]:

@@ -114,6 +114,10 @@ class Lifecycle(Session):
         """All active leases."""
         return self._leases(leases.c.state == "active")
 
+    def unended_leases(self) -> Sequence[Lease]:
+        """Everything whose end is not proven."""
+        return self._leases(UNENDED)
+
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Minting or active leases that a kill covers, locked."""
         query = select(leases).where(LIVE, _covered(kill)).order_by(leases.c.id).limit(limit)

@@ -48,11 +48,11 @@ def _json(name: str, *, optional: bool = False) -> Column[object]:
 installation = Table(
     "installation",
     metadata,
-    Column("only", Boolean, primary_key=True),
+    Column("singleton", Boolean, primary_key=True),
     _text("id"),
     Column("epoch", Integer, nullable=False),
     _instant("created_at"),
-    CheckConstraint("only", name="only_one"),
+    CheckConstraint("singleton", name="only_one"),
 )
 
 agents = Table(

@@ -237,6 +237,9 @@ class MemoryTransaction:
     def active_leases(self) -> Sequence[Lease]:
         return self._sorted(x for x in self._all() if x.state is LeaseState.ACTIVE)
 
+    def unended_leases(self) -> Sequence[Lease]:
+        return self._sorted(x for x in self._all() if x.state in UNENDED)
+
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         live = (x for x in self._all() if x.state in LIVE and stops(kill, _reach(x)))
         return self._sorted(live)[:limit]

@@ -1,0 +1,107 @@
+"""The metronome: in every replica, APScheduler in memory calls the flows. It holds no truth.
+
+Nothing is lost when a tick is: due times stand in Postgres, and any replica's next tick finds them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, timedelta
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from valetkey.core.errors import BrokerError
+from valetkey.flows.approve import time_out_grants
+from valetkey.flows.end_task import end_overdue_tasks
+from valetkey.flows.kill import enforce_kills
+from valetkey.flows.reconcile import reconcile
+from valetkey.flows.sweep import sweep
+from valetkey.ports import Broker
+
+log = structlog.get_logger()
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Beats:
+    """How often each duty is done."""
+
+    tick: timedelta = timedelta(seconds=1)
+    reconcile: timedelta = timedelta(minutes=1)
+    upkeep: timedelta = timedelta(seconds=30)
+
+
+@dataclass
+class Clockwork:
+    """The duties of one replica, and when each was last done without trouble (monotonic)."""
+
+    broker: Broker
+    beats: Beats
+    upkeep: Callable[[], None] = lambda: None
+    last_done: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        usual = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults=usual)
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Begin to tick."""
+        duties: Mapping[str, tuple[Callable[[], None], timedelta]] = {
+            "sweep": (self.tick, self.beats.tick),
+            "reconcile": (self.compare, self.beats.reconcile),
+            "upkeep": (self.upkeep, self.beats.upkeep),
+        }
+        for name, (duty, every) in duties.items():
+            seconds = every.total_seconds()
+            self.last_done[name] = time.monotonic()
+            self._scheduler.add_job(
+                self._done(name, duty), "interval", seconds=seconds, jitter=seconds / 4
+            )
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Stop ticking; what is being done is finished."""
+        self._stopping.set()
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
+
+    def tick(self) -> None:
+        """End what is due: grants, tasks, what lives under kills, leases, until no more is due."""
+        time_out_grants(self.broker)
+        end_overdue_tasks(self.broker)
+        enforce_kills(self.broker)
+        until = time.monotonic() + self.beats.tick.total_seconds()
+        while sweep(self.broker, BATCH) and time.monotonic() < until:
+            if self._stopping.is_set():
+                return
+
+    def compare(self) -> None:
+        """Reconcile every minter."""
+        for name in self.broker.minters:
+            reconcile(self.broker, name)
+
+    def late(self) -> str | None:
+        """Why this replica is not to be trusted with time: its sweep has not run for long."""
+        since = time.monotonic() - self.last_done.get("sweep", time.monotonic())
+        allowed = max(5.0, 3 * self.beats.tick.total_seconds())
+        return f"the sweep has not run for {since:.0f} s" if since > allowed else None
+
+    def _done(self, name: str, duty: Callable[[], None]) -> Callable[[], None]:
+        """The duty, which never ends the metronome, and notes when it was done."""
+
+        def run() -> None:
+            try:
+                duty()
+            except BrokerError as trouble:
+                log.warning("clockwork.trouble", duty=name, code=trouble.code)
+            except Exception as defect:  # noqa: BLE001 - a defect must not stop the clock
+                log.error("clockwork.defect", duty=name, problem=type(defect).__name__)
+            else:
+                self.last_done[name] = time.monotonic()
+
+        return run

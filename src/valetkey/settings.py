@@ -1,0 +1,193 @@
+"""Settings: every field has a sentence, unknown ones are refused, secrets are only ever files.
+
+The file is `valetkey.yaml`; an environment variable `VALETKEY_<SECTION>__<KEY>` beats it. They
+are read in `bootstrap` alone and passed down as values.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class Section(BaseModel):
+    """A part of the file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Database(Section):
+    """Our own Postgres."""
+
+    url_file: Path = Field(description="File with the application role's URL, for `serve`.")
+    migration_url_file: Path | None = Field(
+        None, description="File with the owner role's URL, for `migrate` only."
+    )
+    app_role: str = Field("valetkey_app", description="Role that migrations give narrow grants.")
+    pool: int = Field(20, ge=2, le=200, description="Connections this process may hold.")
+
+
+class Server(Section):
+    """Where we listen."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8210, ge=0, le=65535, description="Port to listen on.")
+    threads: int = Field(40, ge=4, le=200, description="Requests worked on at the same time.")
+    tls_certificate_file: Path | None = Field(None, description="Certificate, for TLS of our own.")
+    tls_key_file: Path | None = Field(None, description="Its private key.")
+
+
+class OpenBao(Section):
+    """The OpenBao or Vault that makes database logins."""
+
+    address: str = Field(description="Base URL.")
+    ca_file: Path | None = Field(None, description="CA that signed its certificate.")
+    identity_token_file: Path = Field(description="Our own platform token, read at each login.")
+    jwt_mount: str = Field("jwt", description="Mount of the JWT auth method.")
+    writer_role: str = Field("valetkey-writer", description="Login that writes pinned roles.")
+    reader_role: str = Field("valetkey-reader", description="Login that reads credentials.")
+    ender_role: str = Field("valetkey-ender", description="Login that ends.")
+    inspector_role: str = Field("valetkey-inspector", description="Login for looking only.")
+
+
+class Issuer(Section):
+    """An issuer of identity tokens that we accept."""
+
+    name: str = Field(description="Our name for it, used by trust rules and bindings.")
+    kind: Literal["workload", "ci", "people"] = Field(description="Whose tokens it signs.")
+    issuer: str = Field(description="The exact `iss`.")
+    audience: str = Field(description="The only `aud` accepted.")
+    algorithms: tuple[str, ...] = Field(description="Accepted signature algorithms.")
+    jwks_uri: str | None = Field(None, description="Where its keys are.")
+    jwks_file: Path | None = Field(None, description="Its keys in a file, without network.")
+    typ: tuple[str, ...] = Field(("jwt", ""), description="Accepted `typ`; empty means absent.")
+    max_age: timedelta = Field(timedelta(minutes=10), description="Oldest proof, by `iat`.")
+    max_life: timedelta = Field(timedelta(hours=1), description="Longest `exp - iat`.")
+    replay: Literal["jti", "token_hash", "reusable_until_exp"] = Field(
+        "jti", description="What makes its proofs once-only."
+    )
+    checked: dict[str, str] = Field({}, description="Claims that must have exactly this value.")
+    informative: tuple[str, ...] = Field((), description="Claims known to need no check.")
+    uncheckable: tuple[str, ...] = Field((), description="Claims that refuse the proof.")
+
+
+class Rule(Section):
+    """A trust rule: which CI jobs, and all that they may provision."""
+
+    name: str = Field(description="Its name, kept with every agent it makes.")
+    issuer: str = Field(description="Name of a registered issuer of kind ci.")
+    match: dict[str, str] = Field(description="Claims and their exact values.")
+    name_prefix: str = Field(description="What agents' names must begin with.")
+    owners: tuple[str, ...] = Field(description="Owners it may name.")
+    teams: tuple[str, ...] = Field(description="Teams it may name.")
+    labels: dict[str, tuple[str, ...]] = Field({}, description="Labels and their values.")
+    boundary: tuple[str, ...] = Field((), description="Ceiling of scopes.")
+    may_bind: tuple[str, ...] = Field((), description="Issuers whose identities it may bind.")
+
+
+class ResourceServer(Section):
+    """A service that may introspect tokens made for its audience."""
+
+    client_id: str = Field(description="Its name, the `iss` and `sub` of its assertion.")
+    audience: str = Field(description="The audience whose tokens it may ask about.")
+    jwks_file: Path = Field(description="Its public keys.")
+
+
+class Roles(Section):
+    """Which groups of people have which role."""
+
+    operator: tuple[str, ...] = Field((), description="May revoke anything and order kills.")
+    approver: tuple[str, ...] = Field((), description="May see all waiting grants.")
+    auditor: tuple[str, ...] = Field((), description="May read everything and change nothing.")
+
+
+class Times(Section):
+    """How long we wait for what."""
+
+    mint_limit: timedelta = Field(timedelta(seconds=30), description="To begin outside calls in.")
+    second_tap: timedelta = Field(
+        timedelta(seconds=95), description="The back end's own request limit, and skew."
+    )
+    claim: timedelta = Field(timedelta(seconds=20), description="A claimed ending's time.")
+    answer_within: timedelta = Field(timedelta(seconds=30), description="Asker's patience.")
+    tick: timedelta = Field(timedelta(seconds=1), description="Between sweeps.")
+    reconcile_every: timedelta = Field(timedelta(minutes=1), description="Between comparisons.")
+    reload_every: timedelta = Field(timedelta(seconds=30), description="Between looks at files.")
+    longest_retry: timedelta = Field(timedelta(minutes=5), description="Between ending retries.")
+    stuck_after: timedelta = Field(timedelta(minutes=15), description="Before a human is called.")
+    stuck_after_tries: int = Field(12, ge=1, description="The same, in tries.")
+    approval_wait: timedelta = Field(timedelta(minutes=15), description="For people to decide.")
+    fresh_login: timedelta = Field(timedelta(minutes=5), description="Age of a fresh login.")
+    longest_task: timedelta = Field(timedelta(hours=8), description="Longest task.")
+    token_life: timedelta = Field(
+        timedelta(seconds=300), le=timedelta(seconds=300), description="Our own tokens' life."
+    )
+
+
+class Settings(BaseSettings):
+    """All of them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VALETKEY_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    external_url: str = Field(description="Our URL as callers see it; the issuer of our tokens.")
+    catalogue: Path = Field(Path("catalogue"), description="Folder of targets and scopes.")
+    policies: Path = Field(Path("policies"), description="Folder of Cedar rules.")
+    signing_key_file: Path = Field(description="Private key (ES256, PEM) that signs our tokens.")
+    retired_key_files: tuple[Path, ...] = Field((), description="Older keys still published.")
+    fingerprint_key_file: Path = Field(description="Key of fingerprints; keep it with history.")
+    approver_groups: tuple[str, ...] = Field((), description="Groups that policy may ask for.")
+    login_client_id: str = Field("valetkey-cli", description="OAuth client people log in with.")
+    database: Database
+    server: Server = Server()
+    openbao: OpenBao | None = None
+    issuers: tuple[Issuer, ...] = ()
+    trust_rules: tuple[Rule, ...] = ()
+    resource_servers: tuple[ResourceServer, ...] = ()
+    roles: Roles = Roles()
+    times: Times = Times()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment beats the file; nothing else is looked at."""
+        return env_settings, init_settings
+
+    def resolved(self, folder: Path) -> Settings:
+        """Every relative path taken from the file's own folder."""
+        return self.model_copy(update=_from_folder(self, folder))
+
+
+def _from_folder(section: BaseModel, folder: Path) -> dict[str, Any]:
+    update: dict[str, Any] = {}
+    for name, value in section:
+        if isinstance(value, Path):
+            update[name] = folder / value
+        elif isinstance(value, BaseModel):
+            update[name] = value.model_copy(update=_from_folder(value, folder))
+        elif isinstance(value, tuple):
+            update[name] = tuple(_one_from_folder(item, folder) for item in value)
+    return update
+
+
+def _one_from_folder(item: object, folder: Path) -> object:
+    if isinstance(item, Path):
+        return folder / item
+    if isinstance(item, BaseModel):
+        return item.model_copy(update=_from_folder(item, folder))
+    return item

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal
@@ -19,6 +19,7 @@ _ASYMMETRIC: Final = frozenset(
 )
 _PINNED_IDS: Final = (("repository_id", "repository_owner_id"), ("project_id", "namespace_id"))
 _CONDITIONS: Final = (("environment",), ("ref", "ref_type"))
+_FETCHABLE: Final = ("https://", "http://127.0.0.1:", "http://localhost:", "http://[::1]:")
 _ALWAYS_CHECKED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf"})
 
 
@@ -51,12 +52,14 @@ class IssuerRecord:
     replay: Replay = "jti"
     checked: Mapping[str, str] = field(default_factory=dict)
     informative: frozenset[str] = frozenset()
-    uncheckable: frozenset[str] = frozenset()
+    uncheckable: frozenset[str] = frozenset({"act", "authorization_details"})
 
     def __post_init__(self) -> None:
         """Raise ValueError for a record that could not be checked safely."""
         if (self.jwks_uri is None) == (self.jwks is None):
             raise ValueError(f"issuer {self.name}: give one of jwks_uri and jwks")
+        if self.jwks_uri is not None and not self.jwks_uri.startswith(_FETCHABLE):
+            raise ValueError(f"issuer {self.name}: jwks_uri must be https, or http on loopback")
         if not self.algorithms or not self.algorithms <= _ASYMMETRIC:
             raise ValueError(f"issuer {self.name}: algorithms must be asymmetric and named")
         if not (self.issuer and self.audience) or self.max_life <= timedelta(0):
@@ -129,13 +132,64 @@ class TrustRule:
 
     def matches(self, claims: Mapping[str, object]) -> bool:
         """Whether verified claims carry every pinned value, as exactly these strings."""
-        return all(claims.get(name) == value for name, value in self.match.items())
+        return claims_match(self.match.items(), claims)
 
     def bounds(self, wanted: Provision) -> None:
         """Raise OutsideTrustRule, naming the part, when more is wanted than the rule allows."""
         outside = next(_outside(self.allows, wanted), None)
         if outside is not None:
             raise OutsideTrustRule(f"rule {self.name} does not allow this {outside}")
+
+
+def claims_match(pairs: Iterable[tuple[str, str]], claims: Mapping[str, object]) -> bool:
+    """Whether verified claims carry every value exactly; no pairs match nothing.
+
+    `kubernetes.io/serviceaccount/uid` names a member inside an object, unless a claim has just
+    that name.
+    """
+    wanted = list(pairs)
+    return bool(wanted) and all(_claim(claims, name) == value for name, value in wanted)
+
+
+def _claim(claims: Mapping[str, object], name: str) -> object:
+    if name in claims or "/" not in name:
+        return claims.get(name)
+    head, _, rest = name.partition("/")
+    inside = claims.get(head)
+    return _claim(inside, rest) if isinstance(inside, Mapping) else None
+
+
+@dataclass(frozen=True)
+class ResourceServer:
+    """A service that may ask us whether a token is still good, known by the keys it signs with.
+
+    It authenticates by private_key_jwt (RFC 7523) with a key of `jwks`; `audience` is the only
+    `aud` whose tokens it may ask about.
+    """
+
+    client_id: str
+    audience: str
+    jwks: Mapping[str, object] = field(repr=False)
+    algorithms: frozenset[str] = frozenset({"ES256"})
+
+
+@dataclass(frozen=True)
+class GroupMap:
+    """What groups of people mean here: roles by group, and further groups worth keeping.
+
+    `approvers` are groups that grants may wait for; other groups of a person are forgotten.
+    """
+
+    roles: Mapping[str, frozenset[str]]
+    approvers: frozenset[str] = frozenset()
+
+    def known(self, groups: Iterable[str]) -> frozenset[str]:
+        """Those of the groups that mean something here."""
+        return frozenset(groups) & (self.roles.keys() | self.approvers)
+
+    def roles_of(self, groups: Iterable[str]) -> frozenset[str]:
+        """The roles that these groups give."""
+        return frozenset(role for group in groups for role in self.roles.get(group, ()))
 
 
 def _outside(allows: Allowance, wanted: Provision) -> Iterator[str]:

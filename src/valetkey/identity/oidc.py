@@ -1,0 +1,178 @@
+"""A platform's or person's signed proof, checked against the record of its issuer.
+
+The steps are those of RFC 8725 and RFC 7519 in the order that lets a stranger cost us least:
+nothing is fetched before the issuer is known, nothing in the payload is believed before the
+signature. Once-only use is `replay`, what the subject may be here is `exchange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from valetkey.core.errors import (
+    ClockSkew,
+    KeyMismatch,
+    TokenExpired,
+    Unauthenticated,
+    UntrustedIssuer,
+)
+from valetkey.core.trust import IssuerRecord
+from valetkey.identity.jose import (
+    BadToken,
+    UnverifiedJws,
+    VerifiedClaims,
+    instant,
+    read_compact,
+    text,
+    verified_claims,
+)
+from valetkey.identity.jwks import KeySource
+
+LEEWAY: Final = 30
+
+
+@dataclass(frozen=True)
+class VerifiedProof:
+    """A proof that passed: its issuer's record, its claims, and the token it came in."""
+
+    record: IssuerRecord
+    claims: VerifiedClaims
+    token: str
+
+    def __repr__(self) -> str:
+        return f"VerifiedProof({self.record.name})"
+
+    @property
+    def subject(self) -> str:
+        """The `sub` claim."""
+        return str(self.claims["sub"])
+
+    @property
+    def signed_part(self) -> str:
+        """Header and payload: what makes it this proof (an ECDSA signature can be rewritten)."""
+        return self.token.rpartition(".")[0]
+
+    @property
+    def expires(self) -> int:
+        """The `exp` claim, in seconds since 1970."""
+        return instant(self.claims, "exp")
+
+    def unaccounted(self, also: Iterable[str] = ()) -> tuple[str, ...]:
+        """Names of claims that neither the record nor `also` says anything about, sorted."""
+        return tuple(sorted(self.claims.keys() - self.record.accounted() - set(also)))
+
+
+class ProofReader:
+    """Verifies proofs of registered issuers; an unknown issuer costs no network call."""
+
+    def __init__(self, sources: Mapping[str, tuple[IssuerRecord, KeySource]]) -> None:
+        """`sources` maps each registered `iss` to its record and keys."""
+        self._sources = sources
+
+    @classmethod
+    def of(cls, records: Iterable[IssuerRecord]) -> ProofReader:
+        """A reader for these records; raises ValueError when an issuer is there twice."""
+        sources: dict[str, tuple[IssuerRecord, KeySource]] = {}
+        for record in records:
+            if record.issuer in sources:
+                raise ValueError(f"issuer {record.name}: registered twice")
+            sources[record.issuer] = (record, KeySource(record))
+        return cls(sources)
+
+    def issuer_named(self, token: str) -> str | None:
+        """The name of the registered issuer that an unverified token claims, for counting."""
+        try:
+            named = read_compact(token).unverified_claims().get("iss")
+        except BadToken:
+            return None
+        found = self._sources.get(named) if isinstance(named, str) else None
+        return None if found is None else found[0].name
+
+    def read(self, token: str, jkt: str, now: datetime) -> VerifiedProof:
+        """Verify a proof presented with the DPoP key `jkt`.
+
+        Raises Unauthenticated, UntrustedIssuer, TokenExpired, ClockSkew, KeyMismatch, or
+        NotReady when the issuer's keys cannot be had.
+        """
+        try:
+            jws = read_compact(token)
+            record, keys = self._select(jws.unverified_claims())
+            _check_header(jws, record)
+            claims = verified_claims(jws, keys.key(jws.kid()))
+            _check_shape(claims, record)
+        except BadToken as bad:
+            raise Unauthenticated(str(bad)) from None
+        _check_times(claims, record, int(now.timestamp()))
+        _check_binding(claims, jkt)
+        _check_accounts(claims, record)
+        return VerifiedProof(record, claims, token)
+
+    def _select(self, unverified_claims: Mapping[str, object]) -> tuple[IssuerRecord, KeySource]:
+        named = unverified_claims.get("iss")
+        found = self._sources.get(named) if isinstance(named, str) else None
+        if found is None:
+            raise UntrustedIssuer()
+        return found
+
+
+def _check_header(jws: UnverifiedJws, record: IssuerRecord) -> None:
+    if jws.alg not in record.algorithms:
+        raise BadToken("the algorithm is not accepted from this issuer")
+    if jws.typ() not in record.typ:
+        raise BadToken("the token is of another type than expected here")
+
+
+def _check_shape(claims: VerifiedClaims, record: IssuerRecord) -> None:
+    text(claims, "sub")
+    instant(claims, "exp")
+    instant(claims, "iat")
+    if "nbf" in claims:
+        instant(claims, "nbf")
+    if record.replay == "jti" or "jti" in claims:
+        text(claims, "jti")
+    if claims.get("aud") not in (record.audience, [record.audience]):
+        raise BadToken("the token is not for us alone")
+    if record.kind == "people":
+        _check_login(claims, record)
+
+
+def _check_login(claims: VerifiedClaims, record: IssuerRecord) -> None:
+    """OpenID Connect Core 3.1.3.7: `azp` is the client; `auth_time` and `nonce` are typed."""
+    if claims.get("azp", record.audience) != record.audience:
+        raise BadToken("the login was made for another client")
+    if "auth_time" in claims:
+        instant(claims, "auth_time")
+    if "nonce" in claims:
+        text(claims, "nonce")
+
+
+def _check_times(claims: VerifiedClaims, record: IssuerRecord, now: int) -> None:
+    expires, issued = instant(claims, "exp"), instant(claims, "iat")
+    if expires <= now:
+        raise TokenExpired("the proof is past its end")
+    if max(issued, instant(claims, "nbf") if "nbf" in claims else 0) > now + LEEWAY:
+        raise ClockSkew("the proof was made in the future by our clock")
+    if now - issued > record.max_age.total_seconds() + LEEWAY:
+        raise ClockSkew("the proof was made too long ago")
+    if not 0 < expires - issued <= record.max_life.total_seconds():
+        raise Unauthenticated("the proof lives longer than accepted from this issuer")
+
+
+def _check_binding(claims: VerifiedClaims, jkt: str) -> None:
+    if "cnf" not in claims:
+        return
+    confirmation = claims["cnf"]
+    if not isinstance(confirmation, dict) or confirmation.keys() != {"jkt"}:
+        raise Unauthenticated("the proof is bound to something that cannot be checked here")
+    if confirmation["jkt"] != jkt:
+        raise KeyMismatch()
+
+
+def _check_accounts(claims: VerifiedClaims, record: IssuerRecord) -> None:
+    if claims.keys() & record.uncheckable:
+        raise Unauthenticated("the proof has a restriction that cannot be checked here")
+    if any(claims.get(name) != value for name, value in record.checked.items()):
+        raise Unauthenticated("a claim is not as this issuer's record demands")

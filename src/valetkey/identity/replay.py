@@ -1,0 +1,53 @@
+"""Once-only use, through the store, so that it holds across replicas and restarts."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from valetkey.core.errors import KeyMismatch, ProofReplayed
+from valetkey.identity.oidc import VerifiedProof
+
+MARGIN: Final = timedelta(minutes=2)
+
+
+class Uses(Protocol):
+    """What has been used before; each call is a commit of its own."""
+
+    def first_use(self, slot: str, key: str, until: datetime) -> bool:
+        """True the first time a key is seen in a slot, across replicas."""
+
+    def pin(self, key: str, jkt: str, until: datetime) -> str:
+        """The key thumbprint first pinned to this."""
+
+
+def spend_proof(uses: Uses, proof: VerifiedProof, jkt: str) -> None:
+    """Use an outside proof up, as its issuer's record says.
+
+    Raises ProofReplayed when it was used before, KeyMismatch when another key used it first.
+    """
+    record = proof.record
+    until = datetime.fromtimestamp(proof.expires, UTC) + MARGIN
+    if record.replay == "reusable_until_exp":
+        if uses.pin(_digest(record.issuer, proof.signed_part), jkt, until) != jkt:
+            raise KeyMismatch("another key used this proof first")
+        return
+    word = proof.signed_part if record.replay == "token_hash" else str(proof.claims["jti"])
+    if not uses.first_use(f"proof:{record.replay}", _digest(record.issuer, word), until):
+        raise ProofReplayed()
+
+
+def spend_once(uses: Uses, slot: str, words: tuple[str, ...], until: datetime) -> None:
+    """Use up a `jti` within a slot; raises ProofReplayed when it was used before."""
+    if not uses.first_use(slot, _digest(*words), until + MARGIN):
+        raise ProofReplayed()
+
+
+def _digest(*words: str) -> str:
+    """A fixed-size key without ambiguity: SHA-256 over each word with its length."""
+    digest = hashlib.sha256()
+    for word in words:
+        raw = word.encode()
+        digest.update(len(raw).to_bytes(4) + raw)
+    return digest.hexdigest()

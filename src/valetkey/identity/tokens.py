@@ -1,0 +1,139 @@
+"""Our own access tokens: RFC 9068 at+jwt for our own API, at most 300 s, bound to a DPoP key."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Final, cast
+
+from valetkey.core.errors import ClockSkew, TokenExpired, Unauthenticated
+from valetkey.core.principal import ROLES, Caller, Kind, Principal
+from valetkey.identity.jose import (
+    BadToken,
+    VerifiedClaims,
+    instant,
+    read_compact,
+    text,
+    verified_claims,
+)
+from valetkey.identity.keys import ALG, SigningKeys
+
+LONGEST: Final = timedelta(seconds=300)
+_TYP: Final = "at+jwt"
+_SKEW: Final = 5
+
+
+class AccessTokens:
+    """Issues and verifies the tokens of one installation, known by its external URL."""
+
+    def __init__(self, url: str, keys: SigningKeys) -> None:
+        self._url = url
+        self._keys = keys
+
+    def issue(self, caller: Caller, now: datetime) -> str:
+        """A token that says who the caller is, until `caller.expires_at`.
+
+        Raises ValueError for a life over 300 s, Unauthenticated when the caller's own names are
+        too long for a token of 8 KiB.
+        """
+        if not timedelta(0) < caller.expires_at - now <= LONGEST:
+            raise ValueError("an access token lives between 0 and 300 seconds")
+        subject = caller.agent_id or str(caller.principal)
+        claims = {
+            "iss": self._url,
+            "aud": self._url,
+            "sub": subject,
+            "client_id": subject,
+            "exp": int(caller.expires_at.timestamp()),
+            "iat": int(now.timestamp()),
+            "nbf": int(now.timestamp()),
+            "jti": caller.token_id,
+            "cnf": {"jkt": caller.jkt},
+            **_private(caller),
+        }
+        token = self._keys.sign(_TYP, json.dumps(claims, separators=(",", ":")).encode())
+        self.verify(token, now)
+        return token
+
+    def verify(self, token: str, now: datetime) -> Caller:
+        """The caller that a token of ours names; its DPoP proof is still to be checked.
+
+        Raises Unauthenticated, TokenExpired, or ClockSkew when our own clocks disagree.
+        """
+        try:
+            jws = read_compact(token)
+            if jws.alg != ALG or jws.typ() != _TYP:
+                raise BadToken("the token is not one of our access tokens")
+            claims = verified_claims(jws, self._keys.verifying(jws.kid()))
+            caller = self._caller(claims)
+            made = max(instant(claims, "iat"), instant(claims, "nbf"))
+        except BadToken as bad:
+            raise Unauthenticated(str(bad)) from None
+        if caller.expires_at <= now:
+            raise TokenExpired()
+        if made > now.timestamp() + _SKEW:
+            raise ClockSkew("the token was made in the future by our clock")
+        return caller
+
+    def _caller(self, claims: VerifiedClaims) -> Caller:
+        if claims.get("iss") != self._url or claims.get("aud") != self._url:
+            raise BadToken("the token is not for this API")
+        return _caller(claims)
+
+
+def _private(caller: Caller) -> dict[str, object]:
+    said: dict[str, object] = {
+        "vk_kind": caller.kind,
+        "vk_issuer": caller.principal.issuer,
+        "vk_subject": caller.principal.subject,
+        "vk_agent_id": caller.agent_id,
+        "vk_agent": caller.agent,
+        "vk_binding": caller.binding_id,
+        "vk_groups": sorted(caller.groups),
+        "vk_roles": sorted(caller.roles),
+        "vk_email": caller.email,
+        "vk_auth_time": caller.auth_time and int(caller.auth_time.timestamp()),
+        "vk_fresh_for": caller.fresh_for,
+        "vk_rule": caller.rule,
+    }
+    return {name: value for name, value in said.items() if value is not None and value != []}
+
+
+def _caller(claims: VerifiedClaims) -> Caller:
+    confirmation = claims.get("cnf")
+    kind = claims.get("vk_kind")
+    if not isinstance(confirmation, dict) or kind not in ("agent", "person", "ci"):
+        raise BadToken("the token does not say whom it is for")
+    return Caller(
+        kind=cast(Kind, kind),
+        principal=Principal(text(claims, "vk_issuer", 1024), text(claims, "vk_subject")),
+        jkt=text(confirmation, "jkt"),
+        expires_at=datetime.fromtimestamp(instant(claims, "exp"), UTC),
+        token_id=text(claims, "jti"),
+        agent_id=_maybe(claims, "vk_agent_id"),
+        agent=_maybe(claims, "vk_agent"),
+        binding_id=_maybe(claims, "vk_binding"),
+        groups=_names(claims, "vk_groups"),
+        roles=_names(claims, "vk_roles") & ROLES,
+        email=_maybe(claims, "vk_email"),
+        auth_time=_instant_or_none(claims),
+        fresh_for=_maybe(claims, "vk_fresh_for"),
+        rule=_maybe(claims, "vk_rule"),
+    )
+
+
+def _maybe(claims: VerifiedClaims, name: str) -> str | None:
+    return text(claims, name, 1024) if name in claims else None
+
+
+def _names(claims: VerifiedClaims, name: str) -> frozenset[str]:
+    listed = claims.get(name, [])
+    if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
+        raise BadToken("the token does not say whom it is for")
+    return frozenset(listed)
+
+
+def _instant_or_none(claims: VerifiedClaims) -> datetime | None:
+    if "vk_auth_time" not in claims:
+        return None
+    return datetime.fromtimestamp(instant(claims, "vk_auth_time"), UTC)

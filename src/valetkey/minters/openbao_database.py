@@ -46,11 +46,12 @@ class OpenBaoDatabase:
         logins: Logins,
         installation: str,
         catalogue: Callable[[], Catalogue],
-        name: str = "openbao-database",
+        failpoint: Callable[[str], None] = lambda step: None,
     ) -> None:
         self._bao, self._logins = bao, logins
+        self._failpoint = failpoint
         self._installation, self._catalogue = installation, catalogue
-        self._name = name
+        self._name = "openbao-database"
         self._inspectors: dict[tuple[str, ...], Inspector] = {}
         self._lock = threading.Lock()
 
@@ -77,6 +78,7 @@ class OpenBaoDatabase:
         _in_time(deadline)
         body: dict[str, object] = dict(role_body(role, ttl))
         self._bao.call(self._logins.writer, "POST", f"{mount}/roles/{handle.name}", body)
+        self._failpoint("mint.role_written")
         _in_time(deadline)
         answer = self._bao.call(self._logins.reader, "GET", f"{mount}/creds/{handle.name}")
         login = answer["data"]
@@ -94,6 +96,7 @@ class OpenBaoDatabase:
         mount, name = handle.where["mount"], handle.name
         self._inspector(handle).remember(name)
         self._bao.call(self._logins.ender, "DELETE", f"{mount}/roles/{name}")
+        self._failpoint("end.role_deleted")
         prefix = f"sys/leases/revoke-prefix/{mount}/creds/{name}"
         self._bao.call(self._logins.ender, "PUT", prefix, {"sync": True})
         return Gone()

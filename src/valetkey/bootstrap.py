@@ -1,0 +1,256 @@
+"""The composition root: settings in, a broker with everything it works with out."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uuid6
+
+from valetkey.clockwork import Beats, Clockwork
+from valetkey.core.catalogue import Catalogue
+from valetkey.core.errors import BrokerError
+from valetkey.core.ids import encode_id
+from valetkey.core.lease import Patience
+from valetkey.minters.bao import Bao, Login
+from valetkey.minters.bounded import BoundedMinter, ThreadLanes
+from valetkey.minters.openbao_database import Logins, OpenBaoDatabase
+from valetkey.minters.signed_token import SignedToken
+from valetkey.policy.rules import ActiveRules, load_rules
+from valetkey.policy.strict_yaml import Node, load_yaml
+from valetkey.ports import Broker, Limits, Minter
+from valetkey.settings import Settings, Times
+from valetkey.store.sql_store import SqlStore, open_store
+
+log = structlog.get_logger()
+FAILPOINT = "VALETKEY_TEST_FAILPOINT"
+
+
+class WrongDatabaseRole(Exception):
+    """`serve` was given a role that owns the facts, and could rewrite history."""
+
+
+@dataclass(frozen=True)
+class MonotonicDeadline:
+    """A moment on this machine's monotonic clock."""
+
+    at: float
+
+    def left(self) -> float:
+        """Seconds left."""
+        return self.at - time.monotonic()
+
+
+class MonotonicClock:
+    """Waiting on the monotonic clock."""
+
+    def deadline(self, after: timedelta) -> MonotonicDeadline:
+        """A deadline that much later."""
+        return MonotonicDeadline(time.monotonic() + after.total_seconds())
+
+    def wait(self, seconds: float) -> None:
+        """Let that many seconds pass."""
+        time.sleep(seconds)
+
+
+class LoggedAlarms:
+    """Alarms go to the log, as errors with a stable name, for whatever watches it."""
+
+    def alarm(self, what: str, about: Mapping[str, str]) -> None:
+        """Log it."""
+        log.error("alarm", what=what, **about)
+
+
+@dataclass(frozen=True)
+class House:
+    """One process's broker, and what must be asked or closed beside it."""
+
+    settings: Settings
+    broker: Broker
+    store: SqlStore
+    rules: ActiveRules
+    lanes: ThreadLanes
+    clockwork: Clockwork
+    sign: Callable[[Mapping[str, object]], str]
+    closers: tuple[Callable[[], None], ...] = field(default=())
+
+    def problems(self) -> list[str]:
+        """Why this replica should not be asked for credentials; empty when it should."""
+        found = [problem for problem in (self._store_problem(), self.clockwork.late()) if problem]
+        for name, minter in self.broker.minters.items():
+            problem = minter.problem()
+            if problem is not None:
+                found.append(f"{name}: {problem}")
+        return found
+
+    def close(self) -> None:
+        """Stop ticking, wait for running mints up to their limit, close every connection."""
+        self.clockwork.stop()
+        until = time.monotonic() + self.broker.patience.mint_limit.total_seconds()
+        while self.lanes.busy() and time.monotonic() < until:
+            time.sleep(0.05)
+        for closer in self.closers:
+            closer()
+        self.store.close()
+
+    def _store_problem(self) -> str | None:
+        try:
+            self.store.now()
+        except BrokerError as away:
+            return away.detail
+        return None
+
+
+def load_settings(path: Path) -> Settings:
+    """Read `valetkey.yaml`, with the environment above it; paths are from the file's folder.
+
+    Raises FilesInvalid with file and line, or pydantic's ValidationError naming fields only.
+    """
+    values = plain(load_yaml(path))
+    if not isinstance(values, dict):
+        values = {}
+    return Settings(**values).resolved(path.parent.resolve())
+
+
+def config_path() -> Path:
+    """`VALETKEY_CONFIG`, else ./valetkey.yaml, else /etc/valetkey/valetkey.yaml."""
+    named = os.environ.get("VALETKEY_CONFIG")
+    if named:
+        return Path(named)
+    here = Path("valetkey.yaml")
+    return here if here.exists() else Path("/etc/valetkey/valetkey.yaml")
+
+
+def plain(node: Node) -> Any:
+    """A strictly read document as plain values."""
+    if isinstance(node.value, dict):
+        return {key: plain(entry.node) for key, entry in node.value.items()}
+    if isinstance(node.value, tuple):
+        return [plain(item) for item in node.value]
+    return node.value
+
+
+def build_house(settings: Settings, sign: Callable[[Mapping[str, object]], str]) -> House:
+    """Put a broker together. Raises WrongDatabaseRole, FilesInvalid, StoreUnavailable.
+
+    `sign` signs claims as an at+jwt under our current key.
+    """
+    store = open_store(read_secret(settings.database.url_file), pool=settings.database.pool)
+    if store.owns_its_tables():
+        raise WrongDatabaseRole()
+    installation = store.installation()
+    lanes = ThreadLanes()
+    failpoint = failpoint_of(os.environ.get(FAILPOINT))
+    database = _database_minter(settings, installation, lambda: active.current().catalogue)
+    groups = settings.approver_groups
+
+    def gate(catalogue: Catalogue) -> tuple[str, ...]:
+        return database.unpinned(catalogue) if database is not None else ()
+
+    active = ActiveRules(
+        lambda: load_rules(settings.catalogue, settings.policies, groups), gate
+    )
+    minters: dict[str, Minter] = {}
+    if database is not None:
+        within = settings.times.answer_within
+        minters["openbao-database"] = BoundedMinter(database, lanes, within)
+    minters["signed-token"] = SignedToken(sign, settings.external_url, installation, store.now)
+    broker = Broker(
+        store=store,
+        minters=minters,
+        rules=active.current,
+        clock=MonotonicClock(),
+        lanes=lanes,
+        notifier=LoggedAlarms(),
+        new_id=lambda kind: encode_id(kind, uuid6.uuid7().bytes),
+        fingerprint=_fingerprints(settings.fingerprint_key_file),
+        jitter=random.random,
+        installation=installation,
+        patience=_patience(settings.times),
+        limits=_limits(settings.times),
+        failpoint=failpoint,
+    )
+
+    def upkeep() -> None:
+        active.reload()
+        store.forget_uses()
+
+    beats = Beats(settings.times.tick, settings.times.reconcile_every, settings.times.reload_every)
+    closers = (database.close,) if database is not None else ()
+    clockwork = Clockwork(broker, beats, upkeep)
+    return House(settings, broker, store, active, lanes, clockwork, sign, closers)
+
+
+def read_secret(path: Path) -> str:
+    """A secret from its file, without the newline at its end."""
+    return path.read_text().strip()
+
+
+def failpoint_of(wanted: str | None) -> Callable[[str], None]:
+    """What happens at each step: nothing, unless a test names a step to die at.
+
+    `step` dies there the first time; `step*n` the n-th time.
+    """
+    if not wanted:
+        return lambda step: None
+    name, _, nth = wanted.partition("*")
+    left = [int(nth or 1)]
+
+    def die(step: str) -> None:
+        if step == name:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return die
+
+
+def _database_minter(
+    settings: Settings, installation: str, catalogue: Callable[[], Catalogue]
+) -> OpenBaoDatabase | None:
+    where = settings.openbao
+    if where is None:
+        return None
+    bao = Bao(where.address, ca_file=str(where.ca_file) if where.ca_file else None)
+    names = (where.writer_role, where.reader_role, where.ender_role, where.inspector_role)
+    logins = Logins(
+        *(Login(bao, name, where.identity_token_file, mount=where.jwt_mount) for name in names)
+    )
+    failpoint = failpoint_of(os.environ.get(FAILPOINT))
+    return OpenBaoDatabase(bao, logins, installation, catalogue, failpoint=failpoint)
+
+
+def _fingerprints(key_file: Path) -> Callable[[str], str]:
+    """Keyed hashes of secrets (HMAC-SHA-256); the key's own short name says which key it was."""
+    key = key_file.read_bytes().strip()
+    name = hashlib.sha256(b"name of " + key).hexdigest()[:8]
+    return lambda part: f"{name}:{hmac.new(key, part.encode(), hashlib.sha256).hexdigest()}"
+
+
+def _patience(times: Times) -> Patience:
+    return Patience(
+        mint_limit=times.mint_limit,
+        second_tap=times.second_tap,
+        claim=times.claim,
+        longest_retry=times.longest_retry,
+        stuck_after_tries=times.stuck_after_tries,
+        stuck_after=times.stuck_after,
+    )
+
+
+def _limits(times: Times) -> Limits:
+    return Limits(
+        longest_task=times.longest_task,
+        approval_wait=times.approval_wait,
+        fresh_login=times.fresh_login,
+    )

@@ -1,0 +1,183 @@
+"""The SDK: ask a Valetkey for what a task needs, and be rid of it when the task ends.
+
+    broker = Valetkey("https://valetkey.example.com", DpopKey.kept(path), from_file(token_file))
+    with broker.task("refund order 4011", ["orders-db:read{region=eu}"], ttl=600) as task:
+        got = broker.request(task["id"], "orders-db:read{region=eu}", ttl=300)
+
+Every method raises Refusal (with `code` and `next_action`), Unreachable or NoIdentity.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from valetkey.agentside.dpop import DpopKey
+from valetkey.agentside.identity import ProofSource
+from valetkey.agentside.session import Session
+from valetkey.agentside.wire import Answer, Refusal
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Granted:
+    """A credential is ours: the lease on it, and the credential itself, which prints nothing."""
+
+    lease: Json
+    credential: Json = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing was minted yet: people decide on this grant first."""
+
+    grant: Json
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One ask: the task it is for, the scope as text, the time in seconds, a reason for people."""
+
+    task: str
+    scope: str
+    ttl: int
+    reason: str | None = None
+
+    def body(self) -> Json:
+        """The ask as the body of a request."""
+        body: Json = {"task": self.task, "scope": self.scope, "ttl": self.ttl}
+        return body if self.reason is None else {**body, "reason": self.reason}
+
+
+class Valetkey:
+    """One caller's connection to one broker."""
+
+    def __init__(
+        self, base_url: str, key: DpopKey, source: ProofSource, *, keep_in: Path | None = None
+    ) -> None:
+        self.session = Session(base_url, key, source, keep_in)
+
+    # --- tasks ------------------------------------------------------------------------------
+
+    def start_task(self, purpose: str, scopes: Sequence[str], ttl: int) -> Json:
+        """Start a task that may need `scopes`, for at most `ttl` seconds; the task."""
+        body = {"purpose": purpose, "scopes": list(scopes), "ttl": ttl}
+        return self.call("POST", "/v1/tasks", json=body).body
+
+    def end_task(self, task_id: str) -> Json:
+        """End a task and with it every credential; the receipt. Ending twice is no error."""
+        return self.call("POST", f"/v1/tasks/{quote(task_id)}/end").body
+
+    def receipt(self, task_id: str) -> Json:
+        """The receipt of an ended task, with what is known now."""
+        return self.call("GET", f"/v1/tasks/{quote(task_id)}/receipt").body
+
+    def settled(self, task_id: str, *, within: float) -> Json:
+        """The receipt once it is complete, or as it stands after `within` seconds."""
+        deadline = time.monotonic() + within
+        receipt = self.receipt(task_id)
+        while receipt["status"] != "complete" and time.monotonic() < deadline:
+            time.sleep(0.25)
+            receipt = self.receipt(task_id)
+        return receipt
+
+    @contextmanager
+    def task(self, purpose: str, scopes: Sequence[str], ttl: int) -> Iterator[Json]:
+        """A task that ends, with all its credentials, when the block is left."""
+        task = self.start_task(purpose, scopes, ttl)
+        try:
+            yield task
+        finally:
+            self.end_task(task["id"])
+
+    # --- credentials ------------------------------------------------------------------------
+
+    def request(
+        self, ask: Ask, *, idempotency_key: str | None = None, redeliver: str | None = None
+    ) -> Granted | Waiting:
+        """Ask for a credential.
+
+        `idempotency_key` is made when not given; give one to be able to repeat after Unreachable.
+        `redeliver` is the lease whose answer was lost.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        headers |= _redelivery(redeliver)
+        return _outcome(self.call("POST", "/v1/credentials", json=ask.body(), headers=headers))
+
+    def explain(self, ask: Ask) -> Json:
+        """The decision that `request` would get now; nothing is minted."""
+        return self.call("POST", "/v1/credentials/explain", json=ask.body()).body
+
+    def grant(self, grant_id: str) -> Json:
+        """One grant as it stands."""
+        return self.call("GET", f"/v1/grants/{quote(grant_id)}").body
+
+    def collect(self, grant_id: str, *, redeliver: str | None = None) -> Granted | Waiting:
+        """Collect the credential of an approved grant, once."""
+        path = f"/v1/grants/{quote(grant_id)}/collect"
+        return _outcome(self.call("POST", path, headers=_redelivery(redeliver)))
+
+    def await_decision(self, grant_id: str, *, within: float) -> Json:
+        """The grant once people decided, or still waiting after `within` seconds."""
+        deadline = time.monotonic() + within
+        grant = self.grant(grant_id)
+        while grant["state"] == "waiting" and time.monotonic() < deadline:
+            time.sleep(0.5)
+            grant = self.grant(grant_id)
+        return grant
+
+    def catalogue(self) -> Json:
+        """What this caller may ask for."""
+        return self.call("GET", "/v1/catalogue").body
+
+    # --- the rest ---------------------------------------------------------------------------
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        query: Mapping[str, str | int | None] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Any call of the HTTP contract, signed; members of `query` that are None are left out."""
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        whole = f"{path}?{urlencode(given)}" if given else path
+        return self.session.send(method, whole, json=json, headers=headers)
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.session.wire.close()
+
+    def __enter__(self) -> Valetkey:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _redelivery(lease_id: str | None) -> dict[str, str]:
+    return {} if lease_id is None else {"Redeliver": lease_id}
+
+
+def _outcome(answer: Answer) -> Granted | Waiting:
+    if answer.status == 202:
+        return Waiting(answer.body["grant"])
+    return Granted(answer.body["lease"], answer.body["credential"])
+
+
+__all__ = ["Ask", "Granted", "Refusal", "Valetkey", "Waiting"]

@@ -1,0 +1,117 @@
+"""Our side of `POST /oauth2/token`: the platform's proof in, a short token bound to our key out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from valetkey.agentside.dpop import DpopKey
+from valetkey.agentside.files import read_json, write_private_json
+from valetkey.agentside.identity import ProofSource
+from valetkey.agentside.wire import Answer, Refusal, Wire
+
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+SPARE = 20.0
+"""Seconds before its end at which a token is renewed."""
+
+
+@dataclass(frozen=True)
+class AccessToken:
+    """Our token and when it ends (epoch seconds by this machine's clock)."""
+
+    value: str = field(repr=False)
+    until: float
+
+    def lasts(self) -> bool:
+        """Whether it may still be used for a while."""
+        return self.until - SPARE > time.time()
+
+
+class Session:
+    """Gets, keeps and renews the access token, and signs each call with it.
+
+    `keep_in` names a private file that later processes of the same key and source may use; the
+    token in it is worth nothing without the key.
+    """
+
+    def __init__(
+        self, base_url: str, key: DpopKey, source: ProofSource, keep_in: Path | None = None
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.wire = Wire()
+        self._key = key
+        self._source = source
+        self._keep_in = keep_in
+        self._token = self._kept()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One signed call to `path`; a token that ended is renewed once.
+
+        Raises Refusal, Unreachable or NoIdentity.
+        """
+        try:
+            return self._send(method, path, json, headers or {})
+        except Refusal as no:
+            if no.status != 401 or no.code not in ("token_expired", "key_mismatch"):
+                raise
+        self.forget()
+        return self._send(method, path, json, headers or {})
+
+    def forget(self) -> None:
+        """Drop the access token, here and in its file."""
+        self._token = None
+        if self._keep_in is not None:
+            self._keep_in.unlink(missing_ok=True)
+
+    def _send(self, method: str, path: str, json: object, headers: Mapping[str, str]) -> Answer:
+        token = self.access_token()
+        url = self.base_url + path
+        proof = self._key.make_proof(method, url, token)
+        signed = {"Authorization": f"DPoP {token}", "DPoP": proof, **headers}
+        return self.wire.send(method, url, signed, json=json)
+
+    def access_token(self) -> str:
+        """A token that still lasts, exchanged anew when needed."""
+        if self._token is None or not self._token.lasts():
+            self._token = self._exchange()
+            self._keep(self._token)
+        return self._token.value
+
+    def _exchange(self) -> AccessToken:
+        proof = self._source.get()
+        url = f"{self.base_url}/oauth2/token"
+        form = {
+            "grant_type": EXCHANGE,
+            "subject_token": proof.token,
+            "subject_token_type": proof.token_type,
+        }
+        asked_at = time.time()
+        headers = {"DPoP": self._key.make_proof("POST", url)}
+        body = self.wire.send("POST", url, headers, form=form).body
+        return AccessToken(str(body["access_token"]), asked_at + float(body["expires_in"]))
+
+    def _kept(self) -> AccessToken | None:
+        kept: dict[str, Any] = read_json(self._keep_in) if self._keep_in is not None else {}
+        if kept.get("for") != self._purpose():
+            return None
+        return AccessToken(str(kept["access_token"]), float(kept["until"]))
+
+    def _keep(self, token: AccessToken) -> None:
+        if self._keep_in is not None:
+            kept = {"for": self._purpose(), "access_token": token.value, "until": token.until}
+            write_private_json(self._keep_in, kept)
+
+    def _purpose(self) -> str:
+        what = f"{self.base_url}\n{self._key.thumbprint}\n{self._source.name}"
+        return hashlib.sha256(what.encode()).hexdigest()

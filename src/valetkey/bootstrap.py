@@ -22,6 +22,7 @@ from valetkey.core.catalogue import Catalogue
 from valetkey.core.errors import BrokerError
 from valetkey.core.ids import encode_id
 from valetkey.core.lease import Patience
+from valetkey.flows.claim import claim_back_ends
 from valetkey.minters.bao import Bao, Login
 from valetkey.minters.bounded import BoundedMinter, ThreadLanes
 from valetkey.minters.openbao_database import Logins, OpenBaoDatabase
@@ -150,12 +151,11 @@ def build_house(settings: Settings, sign: Callable[[Mapping[str, object]], str])
         raise WrongDatabaseRole()
     installation = store.installation()
     lanes = ThreadLanes()
-    failpoint = failpoint_of(os.environ.get(FAILPOINT))
-    database = _database_minter(settings, installation, lambda: active.current().catalogue)
+    database = _database_minter(settings, store, lambda: active.current().catalogue)
     groups = settings.approver_groups
 
-    def gate(catalogue: Catalogue) -> tuple[str, ...]:
-        return database.unpinned(catalogue) if database is not None else ()
+    def gate(catalogue: Catalogue) -> list[tuple[str, str]]:
+        return database.not_proven(catalogue) if database is not None else []
 
     active = ActiveRules(
         lambda: load_rules(settings.catalogue, settings.policies, groups), gate
@@ -178,8 +178,9 @@ def build_house(settings: Settings, sign: Callable[[Mapping[str, object]], str])
         installation=installation,
         patience=_patience(settings.times),
         limits=_limits(settings.times),
-        failpoint=failpoint,
+        failpoint=failpoint_of(os.environ.get(FAILPOINT)),
     )
+    claim_back_ends(broker)
 
     def upkeep() -> None:
         active.reload()
@@ -216,7 +217,7 @@ def failpoint_of(wanted: str | None) -> Callable[[str], None]:
 
 
 def _database_minter(
-    settings: Settings, installation: str, catalogue: Callable[[], Catalogue]
+    settings: Settings, store: SqlStore, catalogue: Callable[[], Catalogue]
 ) -> OpenBaoDatabase | None:
     where = settings.openbao
     if where is None:
@@ -227,7 +228,8 @@ def _database_minter(
         *(Login(bao, name, where.identity_token_file, mount=where.jwt_mount) for name in names)
     )
     failpoint = failpoint_of(os.environ.get(FAILPOINT))
-    return OpenBaoDatabase(bao, logins, installation, catalogue, failpoint=failpoint)
+    installation = store.installation()
+    return OpenBaoDatabase(bao, logins, installation, catalogue, store.now, failpoint)
 
 
 def _fingerprints(key_file: Path) -> Callable[[str], str]:

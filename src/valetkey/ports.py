@@ -114,6 +114,9 @@ class Minter(Protocol):
     def found(self) -> Iterator[Found]:
         """Everything out there that carries a mark. Raises MinterUnavailable."""
 
+    def claim(self) -> Sequence[str]:
+        """Leave our installation's name at each unclaimed target; the targets newly claimed."""
+
     def problem(self) -> str | None:
         """Why it cannot mint now, for readiness; None when it can."""
 

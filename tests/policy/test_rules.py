@@ -71,9 +71,9 @@ def test_a_folder_that_vanishes_leaves_the_last_good_rules(files: Path) -> None:
 
 def test_a_catalogue_whose_pins_are_not_seen_is_not_activated(files: Path) -> None:
     """At start nothing is active; later the old version stays."""
-    unseen: list[str] = ["orders-db"]
+    unseen = [("orders-db", "its pins are not seen")]
 
-    def gate(catalogue: Catalogue) -> list[str]:
+    def gate(catalogue: Catalogue) -> list[tuple[str, str]]:
         return unseen
 
     with pytest.raises(NotPinned, match="orders-db"):
@@ -81,7 +81,7 @@ def test_a_catalogue_whose_pins_are_not_seen_is_not_activated(files: Path) -> No
     unseen.clear()
     rules = active(files, gate=gate)
     before = rules.current()
-    unseen.append("orders-db")
+    unseen.append(("orders-db", "its pins are not seen"))
     path = files / "catalogue" / "orders-db.yaml"
     path.write_text(path.read_text().replace("max_ttl: 15m", "max_ttl: 14m"))
     assert not rules.reload()

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,8 @@ class Bao:
         """True when there is something to list under a path."""
         return bool(self.names(login, path))
 
-    def health(self) -> str | None:
-        """Why it cannot work now (sealed, standby, away), or None."""
+    def health(self, now: datetime, skew: timedelta) -> str | None:
+        """Why it cannot work now (sealed, away, its clock too far from `now`), or None."""
         try:
             answer = self._pool.request(
                 "GET", f"{self.address}/v1/sys/health", redirect=False, retries=False, timeout=5
@@ -135,7 +136,13 @@ class Bao:
         except urllib3.exceptions.HTTPError:
             return "OpenBao cannot be reached"
         states = {501: "OpenBao is not initialised", 503: "OpenBao is sealed"}
-        return None if answer.status in {200, 429} else states.get(answer.status, "OpenBao is ill")
+        if answer.status not in {200, 429}:
+            return states.get(answer.status, "OpenBao is ill")
+        theirs = json.loads(answer.data)["server_time_utc"]
+        apart = abs(now.timestamp() - float(theirs))
+        if apart > skew.total_seconds() + 1:  # it tells whole seconds
+            return f"OpenBao's clock is {apart:.0f} s from the database's"
+        return None
 
 
 class Login:

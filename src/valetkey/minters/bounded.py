@@ -113,6 +113,10 @@ class BoundedMinter:
         """As the minter does."""
         return self._minter.found()
 
+    def claim(self) -> Sequence[str]:
+        """As the minter does."""
+        return self._minter.claim()
+
     def problem(self) -> str | None:
         """As the minter says."""
         return self._minter.problem()

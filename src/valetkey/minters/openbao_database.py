@@ -7,6 +7,7 @@ lease and that the inspector finds neither role nor session.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,13 +18,16 @@ from valetkey.core.errors import BrokerError, MinterUnavailable, OutcomeUnknown
 from valetkey.core.ids import LeaseId, Mark
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
-from valetkey.core.statements import database_role, lane
+from valetkey.core.statements import database_role, expansions, lane
 from valetkey.minters.bao import Bao, Login, NothingThere
 from valetkey.minters.inspector import Inspector
 from valetkey.minters.pins import role_body, unpinned
 from valetkey.ports import Deadline, Ending, Found, Gone, Minted, Presence
 
 VALID_UNTIL_SLACK = timedelta(seconds=5)  # the engine adds it to VALID UNTIL
+CLAIMS = "valetkey/data/claims"
+LARGEST_SKEW = timedelta(seconds=5)
+_GRANTED = re.compile(r'GRANT\s+"([^"]+)"\s+TO|IN\s+ROLE\s+"([^"]+)"', re.IGNORECASE)
 _WHERE = ("host", "port", "database", "sslmode")
 
 
@@ -46,10 +50,11 @@ class OpenBaoDatabase:
         logins: Logins,
         installation: str,
         catalogue: Callable[[], Catalogue],
+        now: Callable[[], datetime],
         failpoint: Callable[[str], None] = lambda step: None,
     ) -> None:
         self._bao, self._logins = bao, logins
-        self._failpoint = failpoint
+        self._now, self._failpoint = now, failpoint
         self._installation, self._catalogue = installation, catalogue
         self._name = "openbao-database"
         self._inspectors: dict[tuple[str, ...], Inspector] = {}
@@ -125,11 +130,11 @@ class OpenBaoDatabase:
 
     def problem(self) -> str | None:
         """Sealed, wrong pins, a dying reader, a blind inspector: none of these may mint."""
-        ill = self._bao.health()
+        ill = self._bao.health(self._now(), LARGEST_SKEW)
         if ill is not None:
             return ill
         try:
-            missing = self.unpinned(self._catalogue())
+            missing = unpinned(self._catalogue(), self._installation, self._policy_text)
             if missing:
                 return "OpenBao does not hold the pins of " + ", ".join(missing)
             longest = self._longest_ttl()
@@ -137,13 +142,32 @@ class OpenBaoDatabase:
                 return "the reader token ends before the longest lease would"
             for target in self._targets():
                 self._inspector(self._handle(target, "")).sees("vk-")
+                if self._claimant(target.name) != self._installation:
+                    return f"{target.name} is claimed by another installation or epoch"
         except BrokerError as problem:
             return problem.detail
         return None
 
-    def unpinned(self, catalogue: Catalogue) -> tuple[str, ...]:
-        """Targets of a catalogue whose pins are not seen at OpenBao; it is not active until none."""
-        return unpinned(catalogue, self._installation, self._policy_text)
+    def not_proven(self, catalogue: Catalogue) -> list[tuple[str, str]]:
+        """Targets of a catalogue that may not be active, and why.
+
+        Its pins must be seen at OpenBao, and no group of a scope that does not mutate may write.
+        Raises MinterUnavailable, MinterRefused or OutcomeUnknown when that cannot be looked at.
+        """
+        pins = unpinned(catalogue, self._installation, self._policy_text)
+        found = [(name, "its pins are not seen at OpenBao") for name in pins]
+        for target in self._targets(catalogue):
+            inspector = self._inspector(self._handle(target, ""))
+            found += [
+                (target.name, f"a scope that only reads is made of {group}, which may write")
+                for group in sorted(reading_groups(target))
+                if inspector.can_write(group)
+            ]
+        return found
+
+    def claim(self) -> list[str]:
+        """Put our installation's name at each mount that has none; the targets newly claimed."""
+        return [target.name for target in self._targets() if self._claim(target.name)]
 
     def close(self) -> None:
         """Give back the inspectors' connections."""
@@ -157,8 +181,23 @@ class OpenBaoDatabase:
             return None
         return str(answer["data"]["policy"])
 
-    def _targets(self) -> list[Target]:
-        return [t for t in self._catalogue().targets.values() if t.minter == self._name]
+    def _claim(self, target: str) -> bool:
+        if self._claimant(target) is not None:
+            return False
+        body = {"options": {"cas": 0}, "data": {"installation": self._installation}}
+        self._bao.call(self._logins.ender, "POST", f"{CLAIMS}/{target}", body)
+        return True
+
+    def _claimant(self, target: str) -> str | None:
+        try:
+            answer = self._bao.call(self._logins.ender, "GET", f"{CLAIMS}/{target}")
+        except NothingThere:
+            return None
+        return str(answer["data"]["data"].get("installation"))
+
+    def _targets(self, catalogue: Catalogue | None = None) -> list[Target]:
+        targets = (catalogue or self._catalogue()).targets.values()
+        return [target for target in targets if target.minter == self._name]
 
     def _longest_ttl(self) -> timedelta:
         ttls = (scope.max_ttl for target in self._targets() for scope in target.scopes.values())
@@ -185,6 +224,16 @@ class OpenBaoDatabase:
         path = f"{where['mount']}/static-creds/{where['inspector']}"
         answer = self._bao.call(self._logins.inspector, "GET", path)["data"]
         return str(answer["username"]), str(answer["password"])
+
+
+def reading_groups(target: Target) -> set[str]:
+    """The group roles that scopes which do not mutate are made of."""
+    groups: set[str] = set()
+    for scope, role in expansions(target):
+        if not target.scopes[scope.name].mutates:
+            for found in _GRANTED.finditer(role.creation[0]):
+                groups.add(found[1] or found[2])
+    return groups
 
 
 def _in_time(deadline: Deadline) -> None:

@@ -78,6 +78,10 @@ class SignedToken:
         """A signature leaves nothing behind to be found."""
         return iter(())
 
+    def claim(self) -> list[str]:
+        """Nothing outside to claim."""
+        return []
+
     def problem(self) -> str | None:
         """Always able."""
         return None

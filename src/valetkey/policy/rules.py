@@ -16,8 +16,8 @@ from valetkey.policy.problems import FilesInvalid, Problem
 
 log = structlog.get_logger(__name__)
 
-Gate = Callable[[Catalogue], Iterable[str]]
-"""Names the targets for which a catalogue may not become active, because pins do not match."""
+Gate = Callable[[Catalogue], Iterable[tuple[str, str]]]
+"""Names targets for which a catalogue may not become active, each with the reason."""
 
 
 class NotPinned(FilesInvalid):
@@ -86,8 +86,5 @@ class ActiveRules:
         rules = self._load()
         missing = sorted(self._gate(rules.catalogue))
         if missing:
-            raise NotPinned(
-                Problem(name, 0, "its pins at the back end are not those of this catalogue")
-                for name in missing
-            )
+            raise NotPinned(Problem(name, 0, why) for name, why in missing)
         return rules

@@ -26,7 +26,7 @@ class Lifecycle(Session):
     def hold_barrier(self) -> None:
         """Take the kill barrier shared; kills are read in a later statement."""
         self._read_clock(
-            f"WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({BARRIER}))"
+            f"WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({BARRIER:d}))"  # noqa: S608 - a number of ours
             " SELECT clock_timestamp() FROM held"
         )
 

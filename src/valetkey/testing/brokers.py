@@ -141,8 +141,10 @@ class Stage:
 
     def start(self, *scopes: str, minutes: int = 60) -> Task:
         """A task of the bot."""
-        wanted = tuple(Scope.parse(text) for text in scopes or ("orders-db:read", "orders-db:write"))
-        return start_task(self.broker, self.bot, Plan("a refund", wanted, timedelta(minutes=minutes)))
+        usual = ("orders-db:read", "orders-db:write")
+        wanted = tuple(Scope.parse(text) for text in scopes or usual)
+        plan = Plan("a refund", wanted, timedelta(minutes=minutes))
+        return start_task(self.broker, self.bot, plan)
 
     def ask(self, task: Task, scope: str = "orders-db:read{region=eu}", **changes: object) -> Ask:
         """An ask for five minutes under a key of its own."""

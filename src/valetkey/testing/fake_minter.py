@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from valetkey.core.catalogue import CataloguedScope
-from valetkey.core.errors import BrokerError
+from valetkey.core.errors import BrokerError, OutcomeUnknown
 from valetkey.core.ids import LeaseId, Mark, short_digest
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
@@ -53,6 +53,8 @@ class FakeMinter:
     ) -> Minted:
         """Make it exist, unless told to fail before or after."""
         self.before_mint()
+        if deadline.left() <= 0:
+            raise OutcomeUnknown("the attempt took too long and was given up")
         if self.fail_mint:
             raise self.fail_mint.pop(0)
         mark = Mark.read(handle.name)
@@ -88,6 +90,10 @@ class FakeMinter:
             mark = Mark.read(name)
             if mark is not None:
                 yield Found(Handle(self.name, "fake", name), mark.installation, mark.lease_id)
+
+    def claim(self) -> list[str]:
+        """Nothing to claim."""
+        return []
 
     def problem(self) -> str | None:
         """Always able."""

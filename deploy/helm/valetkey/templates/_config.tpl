@@ -1,0 +1,27 @@
+{{/* What the chart itself fixes in valetkey.yaml: where things are mounted, and where we listen. */}}
+{{- define "valetkey.fixed" -}}
+catalogue: /etc/valetkey/catalogue
+policies: /etc/valetkey/policies
+database:
+  url_file: /var/run/valetkey/secrets/database/url
+server:
+  host: 0.0.0.0
+  port: 8210
+times:
+  mint_limit: {{ .Values.mintLimitSeconds | int64 }}
+{{- if .Values.config.openbao }}
+openbao:
+  identity_token_file: /var/run/valetkey/openbao/token
+{{- end }}
+{{- end -}}
+
+{{/* valetkey.yaml as `serve` reads it. */}}
+{{- define "valetkey.config" -}}
+{{- mergeOverwrite (deepCopy .Values.config) (include "valetkey.fixed" . | fromYaml) | toYaml -}}
+{{- end -}}
+
+{{/* The same as `migrate` reads it: it alone knows where the owner's URL is. */}}
+{{- define "valetkey.migrationConfig" -}}
+{{- $own := dict "database" (dict "migration_url_file" "/var/run/valetkey/secrets/migration/url") -}}
+{{- mergeOverwrite (include "valetkey.config" . | fromYaml) $own | toYaml -}}
+{{- end -}}

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-fast lint bench house lock clean
+.PHONY: help install demo up down status test test-fast faults lint bench house lock clean
 
 help:  ## Print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,39 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
+
+demo: $(READY)  ## Tell the whole story on real servers, in under a minute
+	$(BIN)/valetkey demo
+
+up: $(READY)  ## Start the embedded stack in the foreground (Ctrl-C stops it)
+	$(BIN)/valetkey dev up
+
+down: $(READY)  ## Stop the embedded stack
+	$(BIN)/valetkey dev down
+
+status: $(READY)  ## Show the embedded stack
+	$(BIN)/valetkey dev status
+
+test: lint  ## Everything: linters, types, rooms, and every test on real servers
+	$(BIN)/python -m pytest
+
+test-fast: $(READY)  ## What needs no server, in under a minute
+	$(BIN)/python -m pytest tests/unit tests/flows tests/identity -m "not servers"
+
+faults: $(READY)  ## Kill loops, fifty times each
+	VALETKEY_FAULT_ROUNDS=50 $(BIN)/python -m pytest tests/faults
+
+lint: $(READY)  ## ruff, mypy, import-linter, deptry
+	$(BIN)/ruff check src tests bench migrations
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+
+bench: $(READY)  ## Speed as ratios against direct OpenBao, in one run
+	$(BIN)/python -m bench
+
+house: $(READY)  ## Measure the house: files, functions, docstrings
+	$(BIN)/python -m tests.house.measure
 
 lock:  ## Re-resolve requirements/*.txt (needs uv on the PATH)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -q pyproject.toml -o requirements/runtime.txt

@@ -17,6 +17,16 @@ from valetkey.store.lifecycle import Lifecycle
 from valetkey.store.tables import installation, uses
 
 
+_COUNTS = """
+SELECT count(*) FILTER (WHERE state IN ('minting', 'active')) AS live,
+       count(*) FILTER (WHERE backend_expires_at < clock_timestamp()) AS overdue,
+       count(*) FILTER (WHERE state = 'stuck') AS stuck,
+       coalesce(extract(epoch FROM clock_timestamp() - min(ending_since)), 0)
+           AS oldest_unended_seconds
+FROM leases WHERE state <> 'ended'
+"""
+
+
 class SqlTransaction(Authority, Lifecycle):
     """Every query, over one connection in one transaction."""
 
@@ -61,6 +71,12 @@ class SqlStore:
         with _mapped(), self._engine.begin() as connection:
             at: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
             return at
+
+    def counts(self) -> dict[str, float]:
+        """live, overdue, stuck and oldest_unended_seconds, in one query."""
+        with _mapped(), self._engine.begin() as connection:
+            row = connection.execute(text(_COUNTS)).mappings().one()
+            return {name: float(value) for name, value in row.items()}
 
     def installation(self) -> str:
         """The mark's first part: id and epoch of this database."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Final, cast
+from typing import Final
 
 from valetkey.core.errors import ClockSkew, TokenExpired, Unauthenticated
-from valetkey.core.principal import ROLES, Caller, Kind, Principal
+from valetkey.core.principal import ROLES, Caller, Principal
 from valetkey.identity.jose import (
+    MAX_TOKEN,
     BadToken,
     VerifiedClaims,
     instant,
@@ -33,8 +34,8 @@ class AccessTokens:
     def issue(self, caller: Caller, now: datetime) -> str:
         """A token that says who the caller is, until `caller.expires_at`.
 
-        Raises ValueError for a life over 300 s, Unauthenticated when the caller's own names are
-        too long for a token of 8 KiB.
+        Raises ValueError for a life over 300 s, Unauthenticated when the caller's names and
+        groups are too much for a token of 8 KiB.
         """
         if not timedelta(0) < caller.expires_at - now <= LONGEST:
             raise ValueError("an access token lives between 0 and 300 seconds")
@@ -52,7 +53,8 @@ class AccessTokens:
             **_private(caller),
         }
         token = self._keys.sign(_TYP, json.dumps(claims, separators=(",", ":")).encode())
-        self.verify(token, now)
+        if len(token) > MAX_TOKEN:
+            raise Unauthenticated("the identity says too much for a token of 8 KiB")
         return token
 
     def verify(self, token: str, now: datetime) -> Caller:
@@ -105,7 +107,7 @@ def _caller(claims: VerifiedClaims) -> Caller:
     if not isinstance(confirmation, dict) or kind not in ("agent", "person", "ci"):
         raise BadToken("the token does not say whom it is for")
     return Caller(
-        kind=cast(Kind, kind),
+        kind=kind,
         principal=Principal(text(claims, "vk_issuer", 1024), text(claims, "vk_subject")),
         jkt=text(confirmation, "jkt"),
         expires_at=datetime.fromtimestamp(instant(claims, "exp"), UTC),

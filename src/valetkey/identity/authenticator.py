@@ -1,0 +1,159 @@
+"""The front of the identity room: what the web asks, answered from the verifiers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from valetkey.core.errors import BrokerError, StoreUnavailable, Unauthenticated
+from valetkey.core.principal import Caller
+from valetkey.core.trust import GroupMap, IssuerRecord, ResourceServer, TrustRule
+from valetkey.identity.bindings import Bindings
+from valetkey.identity.client_assertion import ClientAssertions
+from valetkey.identity.dpop import ALGORITHMS, Sent, verify_dpop
+from valetkey.identity.exchange import GRANT_TYPE, Exchange, Exchanged, Trust
+from valetkey.identity.keys import SigningKeys
+from valetkey.identity.oauth import need
+from valetkey.identity.oidc import ProofReader
+from valetkey.identity.replay import Uses, spend_once
+from valetkey.identity.tokens import AccessTokens
+
+IntrospectLease = Callable[[str, ResourceServer], Mapping[str, object] | None]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Everything that configuration registers: issuers, rules, groups, resource servers."""
+
+    issuers: tuple[IssuerRecord, ...]
+    rules: tuple[TrustRule, ...] = ()
+    groups: GroupMap = field(default_factory=lambda: GroupMap({}))
+    resource_servers: tuple[ResourceServer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What stands behind identity: once-only uses, bindings, and the database's time.
+
+    `told` hears of every token before it leaves (a fact is written there; if it raises, no token
+    leaves). `introspect_lease` answers for tokens that were minted as credentials, None for
+    those it does not know.
+    """
+
+    uses: Uses
+    bindings: Bindings
+    now: Callable[[], datetime]
+    told: Callable[[Exchanged], None] = lambda exchanged: None
+    introspect_lease: IntrospectLease = lambda token, server: None
+
+
+class Authenticator:
+    """Turns proofs into callers, at one external URL. Safe for threads; keeps no state."""
+
+    def __init__(self, url: str, keys: SigningKeys, registered: Registered, behind: Behind) -> None:
+        """`url` is the external base URL, without a trailing slash: `iss` and `aud` of tokens.
+
+        Raises ValueError when what is registered contradicts itself.
+        """
+        names = {record.name for record in registered.issuers if record.kind == "ci"}
+        if any(rule.issuer not in names for rule in registered.rules):
+            raise ValueError("a trust rule names no registered issuer of kind ci")
+        self._url = url.rstrip("/")
+        self._keys = keys
+        self._behind = behind
+        self._tokens = AccessTokens(self._url, keys)
+        trust = Trust(registered.rules, behind.bindings, registered.groups)
+        reader = ProofReader.of(registered.issuers)
+        self._exchange = Exchange(self._url, reader, trust, self._tokens, behind.uses)
+        self._clients = ClientAssertions(self._url, registered.resource_servers, behind.uses)
+
+    def authenticate(
+        self, authorization: Sequence[str], dpop: Sequence[str], method: str, url: str
+    ) -> Caller:
+        """Who makes this call: our token under the DPoP scheme, with a proof used once.
+
+        `url` is built from the configured external address. Raises Unauthenticated,
+        TokenExpired, InvalidDpopProof, ClockSkew, KeyMismatch or ProofReplayed.
+        """
+        now = self._behind.now()
+        token = _presented(authorization)
+        caller = self._tokens.verify(token, now)
+        proof = verify_dpop(Sent(dpop, method, url), now, token, caller.jkt)
+        spend_once(self._behind.uses, "dpop", (proof.jkt, proof.jti), proof.until)
+        return caller
+
+    def exchange(
+        self, form: Mapping[str, str], dpop: Sequence[str], url: str
+    ) -> Mapping[str, object]:
+        """Answer `POST /oauth2/token` (RFC 8693) made at `url`.
+
+        Raises BrokerErrors with their RFC 6749 code in `extra["oauth_error"]`.
+        """
+        exchanged = self._exchange.run(form, Sent(dpop, "POST", url), self._behind.now())
+        self._behind.told(exchanged)
+        return exchanged.response
+
+    def authenticate_resource_server(self, form: Mapping[str, str]) -> ResourceServer:
+        """The registered resource server that signed the form's `client_assertion`."""
+        return self._clients.authenticate(form, self._behind.now())
+
+    def introspect(self, form: Mapping[str, str]) -> Mapping[str, object]:
+        """Answer `POST /oauth2/introspect` (RFC 7662) to a resource server that proves itself.
+
+        Whatever is wrong with the token, the answer is only that it is not active; a server
+        hears about tokens for its own audience alone.
+        """
+        server = self.authenticate_resource_server(form)
+        token = need(form, "token")
+        minted = self._behind.introspect_lease(token, server)
+        if minted is not None:
+            return minted
+        return self.about_token(token) if server.audience == self._url else {"active": False}
+
+    def about_token(self, token: str) -> Mapping[str, object]:
+        """What RFC 7662 says of one of our own access tokens now."""
+        try:
+            caller = self._tokens.verify(token, self._behind.now())
+        except StoreUnavailable:
+            raise
+        except BrokerError:
+            return {"active": False}
+        return {
+            "active": True,
+            "token_type": "DPoP",
+            "iss": self._url,
+            "aud": self._url,
+            "sub": caller.agent_id or str(caller.principal),
+            "exp": int(caller.expires_at.timestamp()),
+            "jti": caller.token_id,
+            "cnf": {"jkt": caller.jkt},
+        }
+
+    def jwks(self) -> Mapping[str, object]:
+        """Our public keys (RFC 7517)."""
+        return self._keys.jwks()
+
+    def metadata(self) -> Mapping[str, object]:
+        """Authorization server metadata (RFC 8414)."""
+        return {
+            "issuer": self._url,
+            "token_endpoint": f"{self._url}/oauth2/token",
+            "introspection_endpoint": f"{self._url}/oauth2/introspect",
+            "jwks_uri": f"{self._url}/oauth2/jwks",
+            "grant_types_supported": [GRANT_TYPE],
+            "response_types_supported": [],
+            "token_endpoint_auth_methods_supported": ["none"],
+            "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "introspection_endpoint_auth_signing_alg_values_supported": ["ES256"],
+            "dpop_signing_alg_values_supported": list(ALGORITHMS),
+        }
+
+
+def _presented(authorization: Sequence[str]) -> str:
+    if len(authorization) != 1:
+        raise Unauthenticated("exactly one Authorization header is needed")
+    scheme, _, token = authorization[0].partition(" ")
+    if scheme.lower() != "dpop":
+        raise Unauthenticated("the token is bound to a key and goes under the DPoP scheme")
+    return token

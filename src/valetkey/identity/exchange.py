@@ -1,0 +1,208 @@
+"""Token exchange (RFC 8693), for oneself only: a platform's proof in, our own token out."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from valetkey.core.errors import (
+    AgentDisabled,
+    BrokerError,
+    Unauthenticated,
+    UnknownAgent,
+)
+from valetkey.core.principal import Caller, Principal
+from valetkey.core.trust import GroupMap, TrustRule
+from valetkey.identity.bindings import AgentIdentity, Bindings
+from valetkey.identity.dpop import DpopProof, Sent, verify_dpop
+from valetkey.identity.jose import BadToken, instant, text
+from valetkey.identity.oauth import OAuthCode, malformed, need, refused
+from valetkey.identity.oidc import LEEWAY, ProofReader, VerifiedProof
+from valetkey.identity.replay import Uses, spend_once, spend_proof
+from valetkey.identity.tokens import LONGEST, AccessTokens
+
+GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+_TYPE: Final = "urn:ietf:params:oauth:token-type:"
+_ACCESS_TOKEN: Final = f"{_TYPE}access_token"
+_SUBJECT_TYPES: Final = {
+    "workload": f"{_TYPE}jwt",
+    "ci": f"{_TYPE}jwt",
+    "people": f"{_TYPE}id_token",
+}
+_REFUSED: Final[Mapping[str, tuple[OAuthCode, str]]] = {
+    "actor_token": ("invalid_request", "acting for another is not possible here"),
+    "actor_token_type": ("invalid_request", "acting for another is not possible here"),
+    "scope": ("invalid_scope", "scopes are asked for at POST /v1/credentials"),
+    "authorization_details": (
+        "invalid_authorization_details",
+        "scopes are asked for at POST /v1/credentials",
+    ),
+    "client_secret": ("invalid_client", "shared secrets are not accepted"),
+    "client_assertion": ("invalid_request", "the subject_token itself authenticates the client"),
+    "client_assertion_type": (
+        "invalid_request",
+        "the subject_token itself authenticates the client",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom an exchange trusts and with what: CI rules, agents' bindings, people's groups."""
+
+    rules: tuple[TrustRule, ...]
+    bindings: Bindings
+    groups: GroupMap
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """A token that was given: the RFC 8693 answer, whom it is for, and where that came from.
+
+    `issuer` is the issuer record's name; `unaccounted` are names of claims that nothing is said
+    about in the record, for the history.
+    """
+
+    response: dict[str, object]
+    caller: Caller
+    issuer: str
+    unaccounted: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Exchanged({self.caller.kind}, {self.issuer})"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The exchange of one installation, at one external URL."""
+
+    url: str
+    reader: ProofReader
+    trust: Trust
+    tokens: AccessTokens
+    uses: Uses
+
+    def run(self, form: Mapping[str, str], sent: Sent, now: datetime) -> Exchanged:
+        """Exchange the form's subject_token for a token bound to the key of the DPoP proof.
+
+        Raises a BrokerError that names its RFC 6749 code in `extra["oauth_error"]`, unless the
+        fault is ours (NotReady, StoreUnavailable).
+        """
+        self._check_form(form)
+        dpop = self._bound_to(sent, now)
+        token = need(form, "subject_token")
+        try:
+            proof = self.reader.read(token, dpop.jkt, now)
+            _check_slot(form, proof)
+            spend_proof(self.uses, proof, dpop.jkt)
+            caller = self._caller(proof, dpop.jkt, now)
+            return self._answer(caller, proof, now)
+        except BadToken as bad:
+            raise refused(Unauthenticated(str(bad)), "invalid_request") from None
+        except BrokerError as because:
+            issuer = self.reader.issuer_named(token)
+            raise refused(because, "invalid_request", issuer) from None
+
+    def _check_form(self, form: Mapping[str, str]) -> None:
+        if need(form, "grant_type") != GRANT_TYPE:
+            raise malformed("only token exchange is offered", "unsupported_grant_type")
+        for name, (code, why) in _REFUSED.items():
+            if name in form:
+                raise malformed(why, code)
+        if form.get("requested_token_type", _ACCESS_TOKEN) != _ACCESS_TOKEN:
+            raise malformed("only access tokens are given")
+        if need(form, "subject_token_type") not in _SUBJECT_TYPES.values():
+            raise malformed("a subject_token of this type is not accepted")
+        if any(form.get(name, self.url) != self.url for name in ("resource", "audience")):
+            raise malformed("tokens are given for this API only", "invalid_target")
+
+    def _bound_to(self, sent: Sent, now: datetime) -> DpopProof:
+        try:
+            dpop = verify_dpop(sent, now)
+            spend_once(self.uses, "dpop", (dpop.jkt, dpop.jti), dpop.until)
+        except BrokerError as because:
+            raise refused(because, "invalid_dpop_proof") from None
+        return dpop
+
+    def _caller(self, proof: VerifiedProof, jkt: str, now: datetime) -> Caller:
+        caller = Caller(
+            kind="agent",
+            principal=Principal(proof.record.issuer, proof.subject),
+            jkt=jkt,
+            expires_at=min(_whole(now) + LONGEST, datetime.fromtimestamp(proof.expires, UTC)),
+            token_id=secrets.token_urlsafe(18),
+        )
+        if proof.record.kind == "people":
+            return _as_person(caller, proof, self.trust.groups)
+        rule = self._rule(proof) if proof.record.kind == "ci" else None
+        if rule is not None:
+            return replace(caller, kind="ci", rule=rule.name)
+        agent = self.trust.bindings.binding_for(proof.record.name, proof.claims)
+        return _as_agent(caller, agent)
+
+    def _rule(self, proof: VerifiedProof) -> TrustRule | None:
+        of_issuer = (rule for rule in self.trust.rules if rule.issuer == proof.record.name)
+        matching = [rule for rule in of_issuer if rule.matches(proof.claims)]
+        if len(matching) > 1:
+            raise UnknownAgent("several trust rules match; they must exclude each other")
+        return matching[0] if matching else None
+
+    def _answer(self, caller: Caller, proof: VerifiedProof, now: datetime) -> Exchanged:
+        pinned = next((r.match for r in self.trust.rules if r.name == caller.rule), {})
+        response: dict[str, object] = {
+            "access_token": self.tokens.issue(caller, now),
+            "issued_token_type": _ACCESS_TOKEN,
+            "token_type": "DPoP",
+            "expires_in": int((caller.expires_at - now).total_seconds()),
+        }
+        return Exchanged(response, caller, proof.record.name, proof.unaccounted(pinned))
+
+
+def _check_slot(form: Mapping[str, str], proof: VerifiedProof) -> None:
+    """The proof is of the type the form says, and nobody says to be somebody else."""
+    if form["subject_token_type"] != _SUBJECT_TYPES[proof.record.kind]:
+        raise Unauthenticated("this issuer's tokens are of another subject_token_type")
+    if form.get("client_id", proof.subject) not in (proof.subject, proof.record.audience):
+        raise Unauthenticated("a proof is exchanged by its own subject only")
+
+
+def _as_agent(caller: Caller, agent: AgentIdentity | None) -> Caller:
+    if agent is None:
+        raise UnknownAgent()
+    if agent.disabled:
+        raise AgentDisabled()
+    return replace(caller, agent_id=agent.agent_id, agent=agent.name, binding_id=agent.binding_id)
+
+
+def _as_person(caller: Caller, proof: VerifiedProof, known: GroupMap) -> Caller:
+    """A person: only a verified e-mail address and groups that mean something here are kept."""
+    claims = proof.claims
+    listed = claims.get("groups", [])
+    groups = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    email = claims.get("email") if claims.get("email_verified") is True else None
+    return replace(
+        caller,
+        kind="person",
+        groups=known.known(groups),
+        roles=known.roles_of(groups),
+        email=text(claims, "email") if email is not None else None,
+        auth_time=_login_time(proof),
+        fresh_for=text(claims, "nonce") if "nonce" in claims else None,
+    )
+
+
+def _login_time(proof: VerifiedProof) -> datetime | None:
+    """When the person logged in (`auth_time`); never later than the proof was made."""
+    if "auth_time" not in proof.claims:
+        return None
+    at, made = instant(proof.claims, "auth_time"), instant(proof.claims, "iat")
+    if at > made + LEEWAY:
+        raise Unauthenticated("the login is later than its proof")
+    return datetime.fromtimestamp(at, UTC)
+
+
+def _whole(now: datetime) -> datetime:
+    return now.replace(microsecond=0)

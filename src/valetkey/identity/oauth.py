@@ -1,0 +1,79 @@
+"""What /oauth2/* answers when it refuses, and how its forms are read (RFC 6749)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+from urllib.parse import parse_qsl
+
+from valetkey.core.errors import (
+    AgentDisabled,
+    BrokerError,
+    InvalidRequest,
+    Killed,
+    NotReady,
+    RateLimited,
+    StoreUnavailable,
+)
+
+OAuthCode = Literal[
+    "invalid_request",
+    "invalid_client",
+    "invalid_scope",
+    "invalid_target",
+    "invalid_authorization_details",
+    "invalid_dpop_proof",
+    "unsupported_grant_type",
+    "access_denied",
+]
+LARGEST_FORM: Final = 32 * 1024
+_NOT_OAUTH: Final = (NotReady, StoreUnavailable, RateLimited)
+
+
+def refused(because: BrokerError, code: OAuthCode, issuer: str | None = None) -> BrokerError:
+    """The same refusal, with the RFC 6749 code it is told as in `extra["oauth_error"]`.
+
+    `extra["issuer"]` names the registered issuer whose proof was refused, for counting. A fault
+    of our own (NotReady, StoreUnavailable, RateLimited) has no such code and stays as it is.
+    """
+    if not isinstance(because, _NOT_OAUTH):
+        denied = isinstance(because, AgentDisabled | Killed)
+        because.extra.setdefault("oauth_error", "access_denied" if denied else code)
+    if issuer is not None:
+        because.extra.setdefault("issuer", issuer)
+    return because
+
+
+def malformed(detail: str, code: OAuthCode = "invalid_request") -> BrokerError:
+    """A refusal of the request itself; `detail` holds nothing of what was sent."""
+    return refused(InvalidRequest(detail), code)
+
+
+def read_form(body: bytes) -> dict[str, str]:
+    """Parse application/x-www-form-urlencoded with one value per name (RFC 6749 section 3.2).
+
+    Raises InvalidRequest for repeated names, more than 32 KiB, or what is not UTF-8.
+    """
+    if len(body) > LARGEST_FORM:
+        raise malformed("the form is too large")
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(body),
+            errors="strict",
+            max_num_fields=64,
+        )
+    except ValueError:
+        raise malformed("the body is not a form") from None
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise malformed("a parameter is there twice")
+    return {name: value for name, value in form.items() if value != ""}
+
+
+def need(form: Mapping[str, str], name: str) -> str:
+    """A parameter that must be there; raises InvalidRequest naming it."""
+    if name not in form:
+        raise malformed(f"{name} is missing")
+    return form[name]

@@ -54,7 +54,8 @@ class Scope:
         found = _WRITTEN.fullmatch(text)
         if found is None:
             raise InvalidRequest("a scope is written target:name{key=value}")
-        pairs = [_pair(part) for part in (found["parameters"] or "").split(",") if part]
+        inside = found["parameters"]
+        pairs = [] if inside is None else [_pair(part) for part in inside.split(",")]
         if len({key for key, _ in pairs}) != len(pairs):
             raise InvalidParameter("a parameter is given twice")
         return cls(found["target"], found["name"], tuple(sorted(pairs)))
@@ -74,6 +75,6 @@ def _pair(part: str) -> tuple[str, str]:
     key, equals, value = part.partition("=")
     if not equals or not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
         raise InvalidParameter("a parameter is key=value of letters, digits, dot, dash, slash")
-    if any(segment in {"", ".", ".."} for segment in value.rstrip("/").split("/")):
+    if any(segment in {"", ".", ".."} for segment in value.removesuffix("/").split("/")):
         raise InvalidParameter("a parameter holds no empty or dotted path segment")
     return key, value

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from valetkey.core.agent import Agent, AgentState, Binding
 from valetkey.core.errors import (
     BindingTaken,
+    InvalidRequest,
     NameTaken,
     NotFound,
     OutsideTrustRule,
@@ -15,6 +16,7 @@ from valetkey.core.errors import (
     WrongDoor,
 )
 from valetkey.core.facts import Fact, FactKind
+from valetkey.core.lease import LIVE
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope, within_any
 from valetkey.core.trust import Provision, TrustRule
@@ -111,8 +113,9 @@ def disable_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
         tx.save_agent(disabled)
         by = str(caller.principal)
         tx.record(_fact(FactKind.AGENT_DISABLED, disabled, by))
-        held = (tx.lease(x.id, lock=True) for x in tx.leases(None, agent.id, None))
-        mark_ending(tx, [x for x in held if x is not None], "agent_disabled", by)
+        while held := [x for state in LIVE for x in tx.leases(state, agent.id, None)]:
+            locked = (tx.lease(x.id, lock=True) for x in held)
+            mark_ending(tx, [x for x in locked if x is not None], "agent_disabled", by)
     return disabled
 
 
@@ -125,8 +128,11 @@ def change_agent(
 ) -> Agent:
     """Change team, labels or boundary; a boundary may only become narrower this way.
 
-    Raises OutsideTrustRule, RoleRequired when it would widen, NotFound.
+    Raises OutsideTrustRule, RoleRequired when it would widen, NotFound, InvalidRequest for any
+    other field.
     """
+    if not changes.keys() <= {"team", "labels", "boundary"}:
+        raise InvalidRequest("only team, labels and boundary can be changed")
     with broker.store.transaction() as tx:
         agent = _mine(tx, caller, rule, agent_id)
         changed = replace(_touched(agent, caller), **changes)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from valetkey.core.ask import GrantedTtl, canonical_hash
+from valetkey.core.ask import canonical_hash
 from valetkey.core.decision import Outcome
 from valetkey.core.errors import ApprovalVoid, BrokerError, NotFound
 from valetkey.core.facts import FactKind
@@ -15,10 +15,13 @@ from valetkey.flows.recording import grant_fact
 from valetkey.flows.request_credential import (
     asked_before,
     counted_approvals,
+    end_lost,
     next_generation,
+    no_longer_than_granted,
 )
+from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
-from valetkey.flows.weigh import Weighed, weigh, what_people_see, write_lease
+from valetkey.flows.weigh import Weighed, open_task, weigh, what_people_see, write_lease
 from valetkey.ports import Broker, Transaction
 
 
@@ -29,21 +32,22 @@ def collect(
 
     Raises StillWaiting, DeniedByPerson, ApprovalTimedOut, ApprovalVoid, and what `request` does.
     """
+    if redeliver is not None:
+        with broker.store.transaction() as tx:
+            end_lost(broker, tx, caller, _own(tx, caller, grant_id), redeliver)
+        settle(broker, [redeliver])
     return issue(broker, lambda tx: _first(broker, tx, caller, grant_id, redeliver))
 
 
 def _first(
     broker: Broker, tx: Transaction, caller: Caller, grant_id: str, redeliver: str | None
 ) -> Verdict:
-    tx.hold_barrier()
-    grant = tx.grant(grant_id, lock=True)
-    if grant is None or (grant.agent_id, grant.requester_jkt) != (caller.agent_id, caller.jkt):
-        raise NotFound()
+    grant = _own(tx, caller, grant_id)
     if grant.state is GrantState.GRANTED:
         return next_generation(broker, tx, caller, grant, redeliver)
     grant.may_be_collected(tx.now())
     weighed = weigh(broker, tx, caller, asked_before(grant), counted_approvals(tx, grant))
-    weighed = replace(weighed, ttl=_no_longer_than_granted(weighed, grant))
+    weighed = no_longer_than_granted(weighed, grant)
     by = str(caller.principal)
     if not _still_what_was_approved(broker, weighed, grant, caller):
         tx.save_grant(grant.moved(GrantState.VOID))
@@ -58,6 +62,15 @@ def _first(
     return write_lease(broker, tx, weighed, collected)
 
 
+def _own(tx: Transaction, caller: Caller, grant_id: str) -> Grant:
+    """The caller's own grant, locked; its task first, as everywhere, so that nobody deadlocks."""
+    grant = tx.grant(grant_id)
+    if grant is None or (grant.agent_id, grant.requester_jkt) != (caller.agent_id, caller.jkt):
+        raise NotFound()
+    open_task(tx, caller, grant.task_id)
+    return tx.grant(grant_id, lock=True) or grant
+
+
 def _still_what_was_approved(
     broker: Broker, weighed: Weighed, grant: Grant, caller: Caller
 ) -> bool:
@@ -65,10 +78,3 @@ def _still_what_was_approved(
     shown = what_people_see(broker, weighed, grant, caller)
     allowed = weighed.decision.outcome is Outcome.ALLOW
     return allowed and canonical_hash(shown) == grant.shown_hash
-
-
-def _no_longer_than_granted(weighed: Weighed, grant: Grant) -> GrantedTtl:
-    """The grant's own TTL is a ceiling; it keeps the name of the rule that cut it."""
-    if weighed.ttl.ttl < grant.granted_ttl:
-        return weighed.ttl
-    return GrantedTtl(grant.granted_ttl, grant.cut_by)

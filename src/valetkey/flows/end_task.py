@@ -8,7 +8,7 @@ from datetime import datetime
 
 from valetkey.core.errors import NotFound
 from valetkey.core.facts import FactKind
-from valetkey.core.grant import GrantState
+from valetkey.core.grant import Grant, GrantState
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.core.task import Task, TaskState
@@ -67,10 +67,9 @@ def close_task(tx: Transaction, task: Task, reason: str, by: str) -> None:
     ended = task.ended(reason, tx.now())
     tx.save_task(ended)
     tx.record(task_fact(FactKind.TASK_ENDED, ended, by, reason))
-    for grant in tx.grants(None, task.id):
-        if grant.state in {GrantState.WAITING, GrantState.APPROVED}:
-            tx.save_grant(grant.moved(GrantState.WITHDRAWN))
-            tx.record(grant_fact(FactKind.GRANT_WITHDRAWN, grant, task, by, "task_ended"))
+    for grant in _undecided(tx, task.id):
+        tx.save_grant(grant.moved(GrantState.WITHDRAWN))
+        tx.record(grant_fact(FactKind.GRANT_WITHDRAWN, grant, task, by, "task_ended"))
     mark_ending(tx, _locked(tx, tx.leases_of_task(task.id)), "task_ended", by)
 
 
@@ -88,6 +87,14 @@ def may_see(caller: Caller, task: Task) -> bool:
     if caller.agent_id is not None:
         return (caller.agent_id, caller.jkt) == (task.agent_id, task.starter_jkt)
     return bool(caller.roles & {"operator", "auditor"}) or caller.email == task.owner
+
+
+def _undecided(tx: Transaction, task_id: str) -> list[Grant]:
+    """Grants that wait, or were approved but not collected; looked at again, rows locked."""
+    states = (GrantState.WAITING, GrantState.APPROVED)
+    seen = [grant for state in states for grant in tx.grants(state, task_id)]
+    locked = [tx.grant(grant.id, lock=True) for grant in seen]
+    return [grant for grant in locked if grant is not None and grant.state in states]
 
 
 def _locked(tx: Transaction, leases: Sequence[Lease]) -> list[Lease]:

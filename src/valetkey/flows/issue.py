@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from valetkey.core.errors import (
     BrokerError,
@@ -45,11 +46,14 @@ def _mint(broker: Broker, order: Order) -> Minted:
         minter = broker.minter_of(lease.handle)
         return minter.mint(lease.handle, order.wanted, lease.granted_ttl, order.deadline)
     except BrokerError as problem:
+        problem.extra = {"lease_id": lease.id, **problem.extra}
         with broker.store.transaction() as tx:
             current = tx.lease(lease.id, lock=True)
-            if current is not None and current.state is LeaseState.MINTING:
-                tx.save_lease(current.ending("mint_failed", tx.now()))
-                tx.record(lease_fact(FactKind.MINT_FAILED, current, "issuer", problem.code))
+            if current is not None:
+                doubtful = current.ending("mint_failed", tx.now())
+                if doubtful is not current:
+                    tx.save_lease(doubtful)
+                tx.record(lease_fact(FactKind.MINT_FAILED, doubtful, "issuer", problem.code))
         problem.recorded = True
         raise
 
@@ -57,7 +61,10 @@ def _mint(broker: Broker, order: Order) -> Minted:
 def _activate(
     broker: Broker, tx: Transaction, order: Order, minted: Minted
 ) -> tuple[Lease, BrokerError | None]:
-    """Make it active if it is still wanted; otherwise leave it ending, due now."""
+    """Make it active if it is still wanted; otherwise leave it ending, due now.
+
+    A lease that was ended while its mint was frozen is reopened: the answer says that it exists.
+    """
     tx.hold_barrier()
     problem = _no_longer_wanted(tx, order.lease, minted)
     lease = tx.lease(order.lease.id, lock=True)
@@ -72,8 +79,12 @@ def _activate(
         tx.record(lease_fact(FactKind.LEASE_MINTED, out, "issuer"))
         return out, None
     problem = problem or LeaseEnded()
-    reason = lease.end_reason or problem.code
-    withheld = out.ending(reason, now)
+    problem.extra = {"lease_id": lease.id, **problem.extra}
+    never_out = replace(out, activated_at=None)
+    withheld = never_out.ending(lease.end_reason or problem.code, now)
+    if lease.state is LeaseState.ENDED:
+        withheld = never_out.reappeared(now)
+        tx.record(lease_fact(FactKind.LEASE_REAPPEARED, withheld, "issuer", "reappeared"))
     tx.save_lease(withheld)
     tx.record(lease_fact(FactKind.LEASE_WITHHELD, withheld, "issuer", problem.code))
     problem.recorded = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from valetkey.core.ask import LONGEST_TTL
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.ids import LeaseId
@@ -87,9 +88,10 @@ def _act(
         broker.notifier.alarm("reconcile waits for a human", {"why": outcome.held})
         return
     for found in odd:
+        if broker.minters[minter_name].probe(found.handle) is Presence.ABSENT:
+            continue  # it was ended while we compared
         with broker.store.transaction() as tx:
-            name = _reopen_or_adopt(broker, tx, found)
-        (outcome.reappeared if name else outcome.unknown).append(found.lease_id)
+            _reopen_or_adopt(broker, tx, found, outcome)
     for lease in missing:
         if broker.minters[minter_name].probe(lease.handle) is not Presence.ABSENT:
             continue
@@ -98,25 +100,30 @@ def _act(
         outcome.vanished.append(lease.id)
 
 
-def _reopen_or_adopt(broker: Broker, tx: Transaction, found: Found) -> bool:
-    """True when a lease of ours reappeared; otherwise the stranger is adopted, to be ended."""
-    lease = tx.lease(found.lease_id, lock=True)
+def _reopen_or_adopt(broker: Broker, tx: Transaction, found: Found, outcome: Comparison) -> None:
+    """An ended lease of ours is ended again; a stranger is adopted, to be ended."""
+    lease_id = found.lease_id
+    lease = tx.lease(lease_id, lock=True)
     if lease is None:
         adopted = _adopted(broker, tx, found)
         tx.add_lease(adopted)
         tx.record(lease_fact(FactKind.LEASE_ADOPTED, adopted, CLOCK, "unknown"))
-        return False
+        outcome.unknown.append(lease_id)
+        return
     if lease.state is LeaseState.ENDED:
         again = lease.reappeared(tx.now())
         tx.save_lease(again)
         tx.record(lease_fact(FactKind.LEASE_REAPPEARED, again, CLOCK, "reappeared"))
         about = {"lease": lease.id, "target": lease.target}
         broker.notifier.alarm("an ended lease was found alive and is being ended again", about)
-    return True
+        outcome.reappeared.append(lease_id)
 
 
 def _adopted(broker: Broker, tx: Transaction, found: Found) -> Lease:
-    """A lease for an object that nobody wrote down, ending from its first moment."""
+    """A lease for an object that nobody wrote down, ending from its first moment.
+
+    When it ends by itself is unknown, so that no credential may live longer than we say.
+    """
     now = tx.now()
     patience = broker.patience
     return Lease(
@@ -140,7 +147,7 @@ def _adopted(broker: Broker, tx: Transaction, found: Found) -> Lease:
         second_tap_at=now + patience.second_tap,
         due_at=now,
         expires_at=now,
-        backend_expires_at=now + patience.second_tap,
+        backend_expires_at=now + LONGEST_TTL,
         end_reason="unknown",
         ending_since=now,
         seen_outside=True,

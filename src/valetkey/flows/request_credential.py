@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from valetkey.core.ask import Ask
+from dataclasses import replace
+
+from valetkey.core.ask import Ask, GrantedTtl
 from valetkey.core.errors import (
+    AlreadyDecided,
     AlreadyDelivered,
     ApprovalTimedOut,
+    ApprovalVoid,
     BrokerError,
     DeniedByPerson,
     DeniedByPolicy,
@@ -22,7 +26,7 @@ from valetkey.flows.issue import issue
 from valetkey.flows.revoke import mark_ending
 from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
-from valetkey.flows.weigh import open_task, settle_verdict, weigh, write_lease
+from valetkey.flows.weigh import Weighed, open_task, settle_verdict, weigh, write_lease
 from valetkey.ports import Broker, Transaction
 
 
@@ -32,7 +36,8 @@ def request_credential(
     """Decide what the caller may have for this task and, if nothing stands in the way, mint it.
 
     `redeliver` names the lease whose answer was lost; it is ended, with proof, before another is
-    made. Raises any BrokerError of the catalogue; every refusal is on record when it is raised.
+    made. Raises any BrokerError of the catalogue. Decisions, and what happened to a lease, are on
+    record when it is raised; for the rest (`recorded` is False) `record_refusal` writes the fact.
     """
     if redeliver is not None:
         _end_lost(broker, caller, ask, redeliver)
@@ -64,10 +69,10 @@ def next_generation(
     if lease is None:
         raise RedeliveryRefused()
     refuse_second_delivery(broker, tx, lease, redeliver)
-    if grant.generation > broker.limits.redeliveries:
-        raise RedeliveryRefused("a grant is redelivered three times at most")
+    _refuse_too_many(broker, grant)
     ask = asked_before(grant)
     weighed = weigh(broker, tx, caller, ask, counted_approvals(tx, grant))
+    weighed = no_longer_than_granted(weighed, grant)
     if weighed.decision.outcome != "allow":
         return Refused(RedeliveryRefused("policy no longer allows this without a new approval"))
     return write_lease(broker, tx, weighed, grant)
@@ -80,10 +85,10 @@ def refuse_second_delivery(
     lease_id = {"lease_id": lease.id, "lease_state": lease.state.value}
     if lease.state is LeaseState.MINTING:
         raise InProgress(retry_after=2, extra=lease_id)
-    if lease.activated_at is None and lease.back_ref is None:
+    if lease.activated_at is None:
         return
     if redeliver is None:
-        recent = tx.now() - (lease.activated_at or lease.created_at)
+        recent = tx.now() - lease.activated_at
         if lease.state in LIVE and recent < broker.limits.answered_moments_ago:
             raise InProgress(retry_after=2, extra=lease_id)
         raise AlreadyDelivered(extra=lease_id)
@@ -104,17 +109,37 @@ def counted_approvals(tx: Transaction, grant: Grant) -> dict[str, int]:
     return approvals_by_group(grant.needs, tuple(tx.approvals(grant.id)))
 
 
+def no_longer_than_granted(weighed: Weighed, grant: Grant) -> Weighed:
+    """The grant's own TTL is a ceiling; it keeps the name of the rule that cut it."""
+    if weighed.ttl.ttl < grant.granted_ttl:
+        return weighed
+    return replace(weighed, ttl=GrantedTtl(grant.granted_ttl, grant.cut_by))
+
+
+def end_lost(
+    broker: Broker, tx: Transaction, caller: Caller, grant: Grant | None, lease_id: str
+) -> None:
+    """Mark the lease whose answer was lost as ending; only its grant's latest can be lost."""
+    lease = tx.lease(lease_id, lock=True)
+    if grant is None or lease is None or grant.lease_id != lease.id:
+        raise RedeliveryRefused("that is not the latest lease of this request")
+    _refuse_too_many(broker, grant)
+    mark_ending(tx, [lease], "redelivered", str(caller.principal))
+
+
+def _refuse_too_many(broker: Broker, grant: Grant) -> None:
+    if grant.generation > broker.limits.redeliveries:
+        raise RedeliveryRefused("a grant is redelivered three times at most")
+
+
 def _end_lost(broker: Broker, caller: Caller, ask: Ask, lease_id: str) -> None:
     """End the lease whose answer was lost, and wait a little for the proof."""
     with broker.store.transaction() as tx:
         open_task(tx, caller, ask.task_id)
         earlier = tx.grant_by_key(ask.task_id, ask.idempotency_key)
-        lease = tx.lease(lease_id, lock=True)
-        if earlier is None or lease is None or earlier.lease_id != lease.id:
-            raise RedeliveryRefused("that is not the latest lease of this request")
-        if earlier.requester_jkt != caller.jkt or earlier.ask_hash != ask.hash:
+        if earlier and (earlier.requester_jkt, earlier.ask_hash) != (caller.jkt, ask.hash):
             raise IdempotencyMismatch()
-        mark_ending(tx, [lease], "redelivered", str(caller.principal))
+        end_lost(broker, tx, caller, earlier, lease_id)
     settle(broker, [lease_id])
 
 
@@ -123,6 +148,8 @@ def _as_it_was(grant: Grant) -> BrokerError:
     refusals: dict[GrantState, type[BrokerError]] = {
         GrantState.DENIED: DeniedByPerson,
         GrantState.TIMED_OUT: ApprovalTimedOut,
+        GrantState.VOID: ApprovalVoid,
+        GrantState.WITHDRAWN: AlreadyDecided,
     }
     refusal = refusals.get(grant.state, DeniedByPolicy)
     if grant.refusal_code == PolicyBroken.code:

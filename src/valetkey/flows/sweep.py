@@ -32,7 +32,8 @@ def sweep(broker: Broker, limit: int = 64, only: Sequence[str] = ()) -> int:
 def end_one(broker: Broker, lease: Lease) -> None:
     """End one claimed lease at its back end, look whether it is gone, and record the outcome."""
     try:
-        lease, ending, presence = _tap(broker, lease)
+        lease = _looked_for(broker, lease)
+        ending, presence = _tap(broker, lease)
         broker.failpoint("sweep.tapped")
     except BrokerError as problem:
         _record_failure(broker, lease, f"{problem.code}: {problem.detail}")
@@ -103,14 +104,19 @@ def _on_its_way(tx: Transaction, lease: Lease) -> Lease:
     return tx.lease(lease.id) or ending
 
 
-def _tap(broker: Broker, lease: Lease) -> tuple[Lease, Ending, Presence]:
-    """Outside any transaction: was it there, end it, is it still there."""
+def _looked_for(broker: Broker, lease: Lease) -> Lease:
+    """Outside any transaction: was it ever there? What was seen stays, should its end fail."""
     minter = broker.minter_of(lease.handle)
     if not lease.seen_outside and minter.probe(lease.handle) is Presence.PRESENT:
-        lease = lease.seen()
+        return lease.seen()
+    return lease
+
+
+def _tap(broker: Broker, lease: Lease) -> tuple[Ending, Presence]:
+    """Outside any transaction: end it, and look whether it is still there."""
+    minter = broker.minter_of(lease.handle)
     ending = minter.end(lease.handle, lease.backend_expires_at)
-    presence = minter.probe(lease.handle) if isinstance(ending, Gone) else Presence.UNKNOWN
-    return lease, ending, presence
+    return ending, minter.probe(lease.handle) if isinstance(ending, Gone) else Presence.UNKNOWN
 
 
 def _record_failure(broker: Broker, lease: Lease, problem: str) -> None:

@@ -169,6 +169,7 @@ class MemoryTransaction:
             "catalogue_digest": decision.catalogue_digest,
             "recorded_input": decision.recorded_input,
             "needs": [list(need) for need in decision.needs],
+            "max_ttl_seconds": int(ttl.total_seconds()) if (ttl := decision.max_ttl) else None,
             "problem": decision.problem,
         }
 
@@ -248,7 +249,9 @@ class MemoryTransaction:
         return self._sorted(
             x
             for x in self._all()
-            if stops(kill, _reach(x)) and (x.ended_at is None or x.ended_at >= kill.at)
+            if stops(kill, _reach(x))
+            and (x.ended_at is None or x.ended_at >= kill.at)
+            and x.created_at <= (kill.released_at or self.now())
         )
 
     def claim_due(

@@ -1,4 +1,4 @@
-"""The composition root: settings in, a broker with everything it works with out."""
+"""One process's broker, put together from settings, with what must be asked or closed beside it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import structlog
 import uuid6
 
+from valetkey.bootstrap.configuration import read_secret
 from valetkey.clockwork import Beats, Clockwork
 from valetkey.core.catalogue import Catalogue
 from valetkey.core.errors import BrokerError
@@ -28,7 +28,6 @@ from valetkey.minters.bounded import BoundedMinter, ThreadLanes
 from valetkey.minters.openbao_database import Logins, OpenBaoDatabase
 from valetkey.minters.signed_token import SignedToken
 from valetkey.policy.rules import ActiveRules, load_rules
-from valetkey.policy.strict_yaml import Node, load_yaml
 from valetkey.ports import Broker, Limits, Minter
 from valetkey.settings import Settings, Times
 from valetkey.store.sql_store import SqlStore, open_store
@@ -112,35 +111,6 @@ class House:
         return None
 
 
-def load_settings(path: Path) -> Settings:
-    """Read `valetkey.yaml`, with the environment above it; paths are from the file's folder.
-
-    Raises FilesInvalid with file and line, or pydantic's ValidationError naming fields only.
-    """
-    values = plain(load_yaml(path))
-    if not isinstance(values, dict):
-        values = {}
-    return Settings(**values).resolved(path.parent.resolve())
-
-
-def config_path() -> Path:
-    """`VALETKEY_CONFIG`, else ./valetkey.yaml, else /etc/valetkey/valetkey.yaml."""
-    named = os.environ.get("VALETKEY_CONFIG")
-    if named:
-        return Path(named)
-    here = Path("valetkey.yaml")
-    return here if here.exists() else Path("/etc/valetkey/valetkey.yaml")
-
-
-def plain(node: Node) -> Any:
-    """A strictly read document as plain values."""
-    if isinstance(node.value, dict):
-        return {key: plain(entry.node) for key, entry in node.value.items()}
-    if isinstance(node.value, tuple):
-        return [plain(item) for item in node.value]
-    return node.value
-
-
 def build_house(settings: Settings, sign: Callable[[Mapping[str, object]], str]) -> House:
     """Put a broker together. Raises WrongDatabaseRole, FilesInvalid, StoreUnavailable.
 
@@ -190,11 +160,6 @@ def build_house(settings: Settings, sign: Callable[[Mapping[str, object]], str])
     closers = (database.close,) if database is not None else ()
     clockwork = Clockwork(broker, beats, upkeep)
     return House(settings, broker, store, active, lanes, clockwork, sign, closers)
-
-
-def read_secret(path: Path) -> str:
-    """A secret from its file, without the newline at its end."""
-    return path.read_text().strip()
 
 
 def failpoint_of(wanted: str | None) -> Callable[[str], None]:

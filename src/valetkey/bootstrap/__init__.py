@@ -1,0 +1,15 @@
+"""The composition root: settings in, a broker with everything it works with out."""
+
+from valetkey.bootstrap.configuration import config_path, load_settings, plain, read_secret
+from valetkey.bootstrap.house import FAILPOINT, House, WrongDatabaseRole, build_house
+
+__all__ = [
+    "FAILPOINT",
+    "House",
+    "WrongDatabaseRole",
+    "build_house",
+    "config_path",
+    "load_settings",
+    "plain",
+    "read_secret",
+]

@@ -72,7 +72,9 @@ class Issuer(Section):
     )
     checked: dict[str, str] = Field({}, description="Claims that must have exactly this value.")
     informative: tuple[str, ...] = Field((), description="Claims known to need no check.")
-    uncheckable: tuple[str, ...] = Field((), description="Claims that refuse the proof.")
+    uncheckable: tuple[str, ...] = Field(
+        ("act", "authorization_details"), description="Claims that refuse the proof."
+    )
 
 
 class Rule(Section):

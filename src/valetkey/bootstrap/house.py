@@ -111,10 +111,14 @@ class House:
         return None
 
 
-def build_house(settings: Settings, sign: Callable[[Mapping[str, object]], str]) -> House:
+def build_house(
+    settings: Settings,
+    sign: Callable[[Mapping[str, object]], str],
+    watch: Callable[[Minter], Minter] = lambda minter: minter,
+) -> House:
     """Put a broker together. Raises WrongDatabaseRole, FilesInvalid, StoreUnavailable.
 
-    `sign` signs claims as an at+jwt under our current key.
+    `sign` signs claims as an at+jwt under our current key; `watch` may wrap a minter to time it.
     """
     store = open_store(read_secret(settings.database.url_file), pool=settings.database.pool)
     if store.owns_its_tables():
@@ -137,7 +141,7 @@ def build_house(settings: Settings, sign: Callable[[Mapping[str, object]], str])
     minters["signed-token"] = SignedToken(sign, settings.external_url, installation, store.now)
     broker = Broker(
         store=store,
-        minters=minters,
+        minters={name: watch(minter) for name, minter in minters.items()},
         rules=active.current,
         clock=MonotonicClock(),
         lanes=lanes,

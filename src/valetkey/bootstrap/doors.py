@@ -1,0 +1,129 @@
+"""Identity from settings: issuers, rules, people's roles, resource servers, our own keys."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from valetkey.bootstrap.house import House
+from valetkey.core.errors import BrokerError
+from valetkey.core.facts import Fact, FactKind
+from valetkey.core.scope import Scope
+from valetkey.core.trust import Allowance, GroupMap, IssuerRecord, ResourceServer, TrustRule
+from valetkey.flows.introspect import introspect
+from valetkey.identity.authenticator import Authenticator, Behind, Registered
+from valetkey.identity.bindings import StoredBindings
+from valetkey.identity.exchange import Exchanged
+from valetkey.identity.keys import SigningKeys
+from valetkey.identity.minted_tokens import MintedTokens
+from valetkey.settings import Issuer, Roles, Rule, Settings
+
+
+def signing_keys(settings: Settings) -> SigningKeys:
+    """Our keys from their files; raises ValueError when one cannot be used."""
+    return SigningKeys.load(settings.signing_key_file, settings.retired_key_files)
+
+
+def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
+    """Everything that turns proofs into callers. Raises ValueError, TrustRuleTooWide."""
+    settings = house.settings
+    registered = Registered(
+        issuers=tuple(_issuer(issuer) for issuer in settings.issuers),
+        rules=tuple(trust_rules(settings).values()),
+        groups=_groups(settings.roles, settings.approver_groups),
+        resource_servers=tuple(
+            ResourceServer(server.client_id, server.audience, _jwks(server.jwks_file))
+            for server in settings.resource_servers
+        ),
+    )
+    tokens = MintedTokens(settings.external_url, keys)
+
+    def about_lease(token: str, server: ResourceServer) -> Mapping[str, object] | None:
+        try:
+            claims = tokens.read(token, server.audience, house.store.now())
+        except BrokerError:
+            return None
+        return introspect(house.broker, claims)
+
+    behind = Behind(
+        uses=house.store,
+        bindings=StoredBindings(house.store),
+        now=house.store.now,
+        told=lambda exchanged: _tell(house, exchanged),
+        introspect_lease=about_lease,
+    )
+    return Authenticator(settings.external_url, keys, registered, behind)
+
+
+def trust_rules(settings: Settings) -> dict[str, TrustRule]:
+    """The trust rules by name; raises TrustRuleTooWide for one that pins too little."""
+    return {rule.name: _rule(rule) for rule in settings.trust_rules}
+
+
+def _issuer(issuer: Issuer) -> IssuerRecord:
+    return IssuerRecord(
+        name=issuer.name,
+        issuer=issuer.issuer,
+        kind=issuer.kind,
+        audience=issuer.audience,
+        algorithms=frozenset(issuer.algorithms),
+        jwks_uri=issuer.jwks_uri,
+        jwks=_jwks(issuer.jwks_file) if issuer.jwks_file else None,
+        typ=frozenset(issuer.typ),
+        max_age=issuer.max_age,
+        max_life=issuer.max_life,
+        replay=issuer.replay,
+        checked=issuer.checked,
+        informative=frozenset(issuer.informative),
+        uncheckable=frozenset(issuer.uncheckable),
+    )
+
+
+def _rule(rule: Rule) -> TrustRule:
+    allows = Allowance(
+        name_prefix=rule.name_prefix,
+        owners=frozenset(rule.owners),
+        teams=frozenset(rule.teams),
+        labels={name: frozenset(values) for name, values in rule.labels.items()},
+        ceiling=tuple(Scope.parse(written) for written in rule.boundary),
+        may_bind=frozenset(rule.may_bind),
+    )
+    return TrustRule(rule.name, rule.issuer, rule.match, allows)
+
+
+def _groups(roles: Roles, approvers: tuple[str, ...]) -> GroupMap:
+    by_group: dict[str, set[str]] = defaultdict(set)
+    for role, groups in roles:
+        for group in groups:
+            by_group[group].add(role)
+    mapped = {group: frozenset(names) for group, names in by_group.items()}
+    return GroupMap(mapped, frozenset(approvers))
+
+
+def _jwks(path: Path) -> Mapping[str, object]:
+    found: Mapping[str, object] = json.loads(path.read_text())
+    return found
+
+
+def _tell(house: House, exchanged: Exchanged) -> None:
+    """One fact for every token that leaves; if it cannot be written, none does."""
+    caller = exchanged.caller
+    body: dict[str, object] = {
+        "issuer": exchanged.issuer,
+        "kind": caller.kind,
+        "rule": caller.rule,
+        "binding": caller.binding_id,
+        "jkt": caller.jkt,
+        "unaccounted": list(exchanged.unaccounted)[:20],
+    }
+    with house.store.transaction() as tx:
+        tx.record(
+            Fact(
+                kind=FactKind.TOKEN_EXCHANGED,
+                by=str(caller.principal),
+                agent_id=caller.agent_id,
+                body={name: value for name, value in body.items() if value},
+            )
+        )

@@ -1,0 +1,97 @@
+"""What is printed: one JSON document for machines, tables for people, refusals to stderr.
+
+Text that came over the network is shown without control characters, so that it can neither move
+the cursor nor turn round the reading direction.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+_WIDE = 400
+_HIDDEN = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
+
+
+def clean(value: object) -> str:
+    """A value as one line of text in which nothing is hidden; None is empty."""
+    if value is None:
+        return ""
+    text = _written(value)
+    return "".join("·" if unicodedata.category(char) in _HIDDEN else char for char in text)
+
+
+def _written(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if isinstance(value, int | float) else json.dumps(value, sort_keys=True)
+
+
+class Screen:
+    """Where one command prints; `as_json` is what `--json` said."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def show(self, value: object, rows: Mapping[str, object]) -> None:
+        """One thing: `value` for machines, `rows` (name to value) for people."""
+        if self.as_json:
+            return self.document(value)
+        return self._table((), [(clean(name), clean(cell)) for name, cell in rows.items()])
+
+    def listed(self, value: object, columns: Sequence[str], items: Iterable[Any]) -> None:
+        """Many things: `value` for machines, for people one line each with these members."""
+        if self.as_json:
+            return self.document(value)
+        lines = [tuple(clean(_member(item, column)) for column in columns) for item in items]
+        return self._table(columns, lines)
+
+    def document(self, value: object) -> None:
+        """Print the one JSON document."""
+        click.echo(json.dumps(value, indent=2, ensure_ascii=True))
+
+    def say(self, text: str) -> None:
+        """Tell people something; machines are told nothing."""
+        if not self.as_json:
+            click.echo(clean(text))
+
+    def aside(self, text: str) -> None:
+        """Say something on stderr, to people at the terminal."""
+        click.echo(clean(text), err=True)
+
+    def refused(self, problem: Mapping[str, object]) -> None:
+        """A refusal: its code, why, and what to do now, to stderr; the same as JSON to stdout."""
+        click.echo(f"refused: {clean(problem.get('code'))}", err=True)
+        for name, label in (("detail", "why"), ("next_action", "next"), ("decision_id", "id")):
+            if problem.get(name):
+                click.echo(f"  {label}: {clean(problem[name])}", err=True)
+        if self.as_json:
+            self.document({"refused": dict(problem)})
+
+    def _table(self, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, show_header=bool(columns), pad_edge=False)
+        for column in columns or ("", ""):
+            table.add_column(column.replace("_", " "), overflow="fold")
+        for line in lines:
+            table.add_row(*(Text(cell) for cell in line))
+        width = None if sys.stdout.isatty() else _WIDE
+        Console(file=sys.stdout, width=width, highlight=False).print(table)
+
+
+def _member(item: Any, column: str) -> object:
+    for part in column.split("."):
+        item = item.get(part) if isinstance(item, dict) else None
+    return item

@@ -1,0 +1,242 @@
+"""The ground both sides are measured on: one durable stack, and what each side needs beside it.
+
+The broker's side gets an installation with the sample policies, and three catalogues: the sample
+one (four lanes), and the same database over a single connection configuration. The direct side
+gets a mount of its own on the same database, ready-made roles with the very statements that the
+broker's roles have, and a token that may mint and end.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import threading
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from valetkey import devstack
+from valetkey.core.catalogue import Catalogue, CataloguedScope
+from valetkey.core.scope import Scope
+from valetkey.core.statements import DatabaseRole, database_role
+from valetkey.devstack import orders, provision
+from valetkey.devstack.process import port_for
+from valetkey.devstack.stack import Options, Stack
+from valetkey.minters.pins import openbao_policy, role_body
+from valetkey.policy.catalogue import load_catalogue
+from valetkey.store.migrations import migrate
+from valetkey.store.sql_store import open_store
+
+SAMPLE = Path(devstack.__file__).parent / "sample"
+DIRECT_MOUNT = "database-direct"
+TTL = timedelta(minutes=5)
+TICK = "PT0.2S"
+FOUR, ONE, TOKENS = "orders-db", "orders-one", "reports-api"
+SCOPES = {
+    FOUR: "orders-db:read{region=eu}",
+    ONE: "orders-one:read{region=eu}",
+    TOKENS: "reports-api:export{report=daily}",
+}
+_DIRECT_POLICY = f"""
+path "{DIRECT_MOUNT}/creds/*" {{ capabilities = ["read"] }}
+path "sys/leases/revoke" {{ capabilities = ["update"] }}
+path "sys/leases/revoke-prefix/{DIRECT_MOUNT}/creds/*" {{ capabilities = ["update", "sudo"] }}
+path "auth/token/create" {{ capabilities = ["create", "update"] }}
+path "auth/token/revoke-accessor" {{ capabilities = ["update"] }}
+"""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where everything is. `config(catalogue)` names the settings file of one broker."""
+
+    folder: Path
+    stack: Stack
+    url: str
+    direct_token: str
+
+    def config(self, catalogue: str) -> Path:
+        """The settings file of the broker whose catalogue is `four` or `one`."""
+        return self.folder / f"{catalogue}.yaml"
+
+    def direct(self) -> dict[str, str]:
+        """What a direct client needs."""
+        return {"address": self.stack.openbao.address, "token": self.direct_token}
+
+
+class Standing:
+    """A context: the stack up and tended while inside, gone without a trace after."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = Stack(folder / "stack", Options(durable=True))
+        self._done = threading.Event()
+        self._tending = threading.Thread(
+            target=self._stack.tend_until, args=[self._done], daemon=True
+        )
+
+    def __enter__(self) -> Ground:
+        self._stack.start()
+        self._tending.start()
+        return prepare(self._folder, self._stack)
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._tending.join(timeout=30)
+        self._stack.stop()
+        self._stack.destroy()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def prepare(folder: Path, stack: Stack) -> Ground:
+    """Migrate, write files, pin the catalogues, make the direct side's mount and roles."""
+    url = f"http://127.0.0.1:{port_for(stack.folder, 'bench')}"
+    owner = sqlalchemy_url(stack.owner_dsn())
+    migrate(owner)
+    store = open_store(sqlalchemy_url(stack.app_dsn()))
+    installation = store.installation()
+    store.close()
+    catalogues = _catalogues(folder, stack.postgres.port)
+    _settings(folder, stack, url)
+    pins = {
+        name: openbao_policy(catalogue, (name,), installation)
+        for catalogue in catalogues
+        for name, target in catalogue.targets.items()
+        if target.minter == "openbao-database"
+    }
+    stack.options = replace(stack.options, writer_policies=pins)
+    stack.provision()
+    return Ground(folder, stack, url, _direct_side(stack, catalogues[0]))
+
+
+def sqlalchemy_url(dsn: str) -> str:
+    """A libpq URL as SQLAlchemy wants it for psycopg."""
+    return dsn.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _catalogues(folder: Path, port: int) -> list[Catalogue]:
+    sample = {
+        path.name: path.read_text().replace("port: 5432", f"port: {port}")
+        for path in (SAMPLE / "catalogue").glob("*.yaml")
+    }
+    written = []
+    for name in ("four", "one"):
+        place = folder / f"catalogue-{name}"
+        place.mkdir()
+        for file, text in sample.items():
+            (place / file).write_text(_narrowed(text) if name == "one" else text)
+        written.append(load_catalogue(place))
+    policies = folder / "policies"
+    policies.mkdir()
+    for path in (SAMPLE / "policies").glob("*.cedar"):
+        (policies / path.name).write_text(path.read_text().replace('"30m"', '"8h"'))
+    return written
+
+
+def _narrowed(text: str) -> str:
+    """The sample target under another name, over one connection configuration."""
+    lanes = "connections: [orders-0, orders-1, orders-2, orders-3]"
+    text = text.replace(f"target: {FOUR}", f"target: {ONE}")
+    return text.replace(lanes, "connections: [orders-0]")
+
+
+def _settings(folder: Path, stack: Stack, url: str) -> None:
+    (folder / "app.url").write_text(sqlalchemy_url(stack.app_dsn()))
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (folder / "signing.pem").write_bytes(pem)
+    (folder / "fingerprint.key").write_text(secrets.token_hex(32))
+    for name in ("four", "one"):
+        text = json.dumps(_values(stack, url, f"catalogue-{name}"), indent=1)
+        (folder / f"{name}.yaml").write_text(text)
+
+
+def _values(stack: Stack, url: str, catalogue: str) -> dict[str, Any]:
+    return {
+        "external_url": url,
+        "catalogue": catalogue,
+        "policies": "policies",
+        "signing_key_file": "signing.pem",
+        "fingerprint_key_file": "fingerprint.key",
+        "approver_groups": ["valetkey-approvers"],
+        "database": {"url_file": "app.url"},
+        "times": {"tick": TICK},
+        "server": {"port": int(url.rpartition(":")[2])},
+        "openbao": {
+            "address": stack.openbao.address,
+            "identity_token_file": str(stack.identity_token_file),
+        },
+        "issuers": [
+            {
+                "name": "cluster",
+                "kind": "workload",
+                "issuer": f"{stack.issuer_url}/workloads",
+                "audience": url,
+                "algorithms": ["ES256", "RS256"],
+                "jwks_uri": f"{stack.issuer_url}/workloads/jwks",
+                "replay": "reusable_until_exp",
+            }
+        ],
+    }
+
+
+def _direct_side(stack: Stack, catalogue: Catalogue) -> str:
+    """Mount, connections, ready-made roles with the broker's own statements; its token."""
+    root = stack.openbao.as_root()
+    if f"{DIRECT_MOUNT}/" not in root.read("sys/mounts")["data"]:
+        root.write(f"sys/mounts/{DIRECT_MOUNT}", type="database")
+    password = provision.new_password()
+    manager = "direct_manager"
+    _make_manager(stack, manager, password)
+    target = catalogue.targets[FOUR]
+    for number, lane in enumerate(target.connections):
+        root.write(
+            f"{DIRECT_MOUNT}/config/{lane}",
+            plugin_name="postgresql-database-plugin",
+            connection_url=(
+                f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{stack.postgres.port}"
+                "/orders?sslmode=disable"
+            ),
+            username=manager,
+            password=password,
+            password_authentication="scram-sha-256",
+            allowed_roles=["*"],
+            max_open_connections=4,
+            max_idle_connections=2,
+        )
+        scope = Scope.parse(SCOPES[FOUR])
+        wanted = CataloguedScope(scope, target, target.scopes[scope.name], "")
+        role: DatabaseRole = database_role(wanted, lane)
+        body = json.loads(json.dumps(role_body(role, TTL)).replace(orders.MANAGER, manager))
+        root.write(f"{DIRECT_MOUNT}/roles/ready-{number}", **body)
+    root.write("sys/policies/acl/bench-direct", policy=_DIRECT_POLICY)
+    made = root.write(
+        "auth/token/create-orphan", policies=["bench-direct", "default"], period="24h"
+    )
+    return str(made["auth"]["client_token"])
+
+
+def _make_manager(stack: Stack, name: str, password: str) -> None:
+    """A connection user with exactly the rights of the broker's own."""
+    import psycopg
+
+    with psycopg.connect(stack.superuser_dsn(), autocommit=True) as connection:
+        found = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).fetchone()
+        if found is None:
+            connection.execute(f"CREATE ROLE {name} LOGIN CREATEROLE")
+        for group in orders.GROUPS:
+            connection.execute(
+                f"GRANT {group} TO {name} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+            )
+        connection.execute(f"GRANT pg_signal_backend TO {name}")
+        connection.execute(f"GRANT CONNECT ON DATABASE orders TO {name}")
+        provision.set_password(connection, name, password)

@@ -1,0 +1,60 @@
+"""MemoryUses: once-only use as a dictionary, and FixedBindings: agents by their claims."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from valetkey.core.trust import claims_match
+from valetkey.identity.bindings import AgentIdentity
+
+
+class MemoryUses:
+    """What has been used; share one between several authenticators to have several replicas."""
+
+    def __init__(self) -> None:
+        self._pinned: dict[tuple[str, str], tuple[str, datetime]] = {}
+        self._one_at_a_time = threading.Lock()
+
+    def first_use(self, slot: str, key: str, until: datetime) -> bool:
+        """True the first time."""
+        with self._one_at_a_time:
+            known = (slot, key) in self._pinned
+            self._pinned[slot, key] = ("", until)
+            return not known
+
+    def pin(self, key: str, jkt: str, until: datetime) -> str:
+        """The thumbprint first pinned."""
+        with self._one_at_a_time:
+            return self._pinned.setdefault(("pin", key), (jkt, until))[0]
+
+    def kept_until(self) -> list[datetime]:
+        """Until when each use is remembered."""
+        return [until for _, until in self._pinned.values()]
+
+
+@dataclass
+class FixedBindings:
+    """Bindings as a list of issuer name, claims and agent."""
+
+    listed: list[tuple[str, Mapping[str, str], AgentIdentity]] = field(default_factory=list)
+
+    def binding_for(self, issuer: str, claims: Mapping[str, object]) -> AgentIdentity | None:
+        """The first agent whose binding fits."""
+        for name, wanted, agent in self.listed:
+            if name == issuer and claims_match(wanted.items(), claims):
+                return agent
+        return None
+
+
+@dataclass
+class VariableTime:
+    """The database's time as a variable, beginning now."""
+
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def now(self) -> datetime:
+        """The time."""
+        return self.at

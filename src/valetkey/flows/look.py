@@ -67,6 +67,12 @@ def agent(broker: Broker, caller: Caller, name: str) -> SeenAgent:
         return _with_bindings(tx, found)
 
 
+def with_bindings(broker: Broker, changed: Agent) -> SeenAgent:
+    """An agent that the caller has just changed, with its bindings."""
+    with broker.store.transaction() as tx:
+        return _with_bindings(tx, changed)
+
+
 def tasks(broker: Broker, caller: Caller) -> list[Task]:
     """The newest tasks that the caller may see."""
     if _is_nobody(caller):
@@ -108,6 +114,12 @@ def grant(broker: Broker, caller: Caller, grant_id: str) -> SeenGrant:
         if not _sees_grant(caller, found, own):
             raise NotFound()
         return SeenGrant(found, tuple(tx.approvals(grant_id)))
+
+
+def with_approvals(broker: Broker, decided: Grant) -> SeenGrant:
+    """A grant that the caller has just decided, with every verdict on it."""
+    with broker.store.transaction() as tx:
+        return SeenGrant(decided, tuple(tx.approvals(decided.id)))
 
 
 def leases(

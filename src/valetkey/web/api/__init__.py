@@ -1,0 +1,1 @@
+"""The `/v1` routes, a file for each noun."""

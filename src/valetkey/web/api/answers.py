@@ -1,0 +1,328 @@
+"""What `/v1` answers with, as models for the OpenAPI document; a test holds `shapes` to them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Proof = Literal["verified", "confirmed", "expired", "never_existed", "written_off"]
+
+
+class Answer(BaseModel):
+    """A JSON object with exactly these members."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """Any refusal (RFC 9457); `code` and `next_action` are stable, see the error reference."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    next_action: str
+    retry_after: float | None = None
+    decision_id: str | None = None
+
+
+class OAuthError(BaseModel):
+    """A refusal of `/oauth2/*` (RFC 6749 section 5.2), with our own stable code beside it."""
+
+    model_config = ConfigDict(extra="allow")
+    error: str
+    error_description: str
+    code: str
+    next_action: str
+
+
+class Binding(Answer):
+    """A workload identity of an agent."""
+
+    id: str
+    issuer: str
+    claims: dict[str, str]
+    created_by: str
+
+
+class Agent(Answer):
+    """A registered agent."""
+
+    id: str
+    name: str
+    owner: str
+    team: str
+    environment: str
+    labels: dict[str, str]
+    boundary: list[str]
+    state: Literal["proposed", "accepted", "disabled"]
+    created_by: str
+    created_by_rule: str | None
+    created_at: datetime
+    accepted_at: datetime | None
+    bindings: list[Binding]
+
+
+class Task(Answer):
+    """A bounded piece of work."""
+
+    id: str
+    agent_id: str
+    owner: str
+    purpose: str
+    scopes: list[str]
+    state: Literal["open", "ended"]
+    started_at: datetime
+    deadline_at: datetime
+    ended_at: datetime | None
+    end_reason: str | None
+    receipt_id: str | None
+
+
+class Lease(Answer):
+    """The record of a credential that is out, or was."""
+
+    id: str
+    state: Literal["minting", "active", "ending", "stuck", "ended"]
+    scope: str
+    target: str
+    task: str | None
+    grant: str | None
+    agent_id: str | None
+    owner: str
+    requested_ttl: int
+    granted_ttl: int
+    cut_by: str
+    expires_at: datetime
+    backend_expires_at: datetime
+    still_valid_until: datetime | None
+    end_class: Proof
+    reason: str | None
+    proof: Proof | None
+    ended_at: datetime | None
+    tries: int
+    problem: str | None
+    renew_by: datetime | None
+
+
+class Need(Answer):
+    """So many approvals of this group."""
+
+    group: str
+    count: int
+
+
+class Approval(Answer):
+    """A named person's verdict."""
+
+    approver: str
+    verdict: Literal["approve", "deny"]
+    at: datetime
+
+
+class Grant(Answer):
+    """A decision made durable."""
+
+    id: str
+    state: Literal[
+        "waiting", "approved", "granted", "refused", "denied", "timed_out", "withdrawn", "void"
+    ]
+    scope: str
+    task: str
+    agent_id: str
+    requested_ttl: int
+    granted_ttl: int
+    cut_by: str
+    needs: list[Need]
+    waits_until: datetime
+    shown: dict[str, Any] | None
+    shown_hash: str | None
+    fresh_for: str | None
+    lease: str | None
+    decision_id: str
+    approvals: list[Approval]
+
+
+class Issued(Answer):
+    """A credential, once; its members depend on its `type`."""
+
+    lease: Lease
+    credential: dict[str, Any]
+
+
+class Waiting(Answer):
+    """Nothing was minted; people decide first."""
+
+    grant: Grant
+
+
+class Explanation(Answer):
+    """The decision that a request would get now."""
+
+    outcome: Literal["allow", "needs_approval", "deny"]
+    rules: list[str]
+    policy_hash: str
+    catalogue_digest: str
+    needs: list[Need]
+    requested_ttl: int
+    granted_ttl: int
+    cut_by: str
+    problem: str | None
+
+
+class Receipt(Answer):
+    """Every credential of an ended task; states and proofs in it only move forward."""
+
+    id: str
+    task: str
+    ended_at: datetime
+    reason: str
+    status: Literal["complete", "settling"]
+    leases: list[Lease]
+
+
+class Uncuttable(Answer):
+    """A credential that nothing can cut before this instant."""
+
+    lease: str
+    still_valid_until: datetime
+
+
+class Kill(Answer):
+    """A stop and how far it is."""
+
+    id: str
+    height: Literal["lease", "task", "agent", "target", "everything"]
+    subject: str
+    reason: str
+    by: str
+    at: datetime
+    released_at: datetime | None
+    released_by: str | None
+    unended: int
+    ended: int
+    cannot_be_cut: list[Uncuttable]
+
+
+class Fact(Answer):
+    """One entry of history; what callers wrote stands under names beginning `untrusted_`."""
+
+    number: int
+    at: datetime
+    kind: str
+    by: str
+    outcome: str
+    agent_id: str | None
+    owner: str | None
+    task_id: str | None
+    grant_id: str | None
+    lease_id: str | None
+    target: str | None
+    decision_id: str | None
+    body: dict[str, Any]
+
+
+class Lineage(Answer):
+    """Where a lease comes from."""
+
+    lease: Lease
+    grant: Grant | None
+    task: Task | None
+    agent: Agent | None
+    decision: dict[str, Any] | None
+    approvals: list[Approval]
+    facts: list[Fact]
+
+
+class Parameter(Answer):
+    """A typed parameter of a scope."""
+
+    name: str
+    kind: Literal["enum", "identifier", "path_prefix", "integer"]
+    values: list[str] | None = None
+    minimum: int | None = None
+    maximum: int | None = None
+
+
+class OfferedScope(Answer):
+    """A scope that may be asked for; `max_ttl` in seconds."""
+
+    name: str
+    summary: str
+    mutates: bool
+    parameters: list[Parameter]
+    max_ttl: int
+    end_class: Proof | None
+
+
+class OfferedTarget(Answer):
+    """A target with its scopes."""
+
+    name: str
+    environment: str
+    data_classes: list[str]
+    owner: str
+    scopes: list[OfferedScope]
+
+
+class Catalogue(Answer):
+    """What may be asked for, under one content digest."""
+
+    digest: str
+    targets: list[OfferedTarget]
+
+
+class Agents(Answer):
+    """Agents by name."""
+
+    items: list[Agent]
+
+
+class Tasks(Answer):
+    """Tasks, newest first."""
+
+    items: list[Task]
+
+
+class Grants(Answer):
+    """Grants, newest first."""
+
+    items: list[Grant]
+
+
+class Leases(Answer):
+    """Leases, newest first."""
+
+    items: list[Lease]
+
+
+class History(Answer):
+    """A page of facts, newest first; `next` is the cursor of the page after it."""
+
+    items: list[Fact]
+    next: str | None
+
+
+class TokenAnswer(Answer):
+    """Our access token, bound to the key of the DPoP proof; `expires_in` in seconds."""
+
+    access_token: str
+    issued_token_type: str
+    token_type: Literal["DPoP"]
+    expires_in: int
+
+
+class Alive(Answer):
+    """The process lives."""
+
+    status: Literal["alive"]
+
+
+class Ready(Answer):
+    """This replica can issue."""
+
+    status: Literal["ready"]

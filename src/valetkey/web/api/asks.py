@@ -1,0 +1,157 @@
+"""The bodies that `/v1` takes, and how they become core values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
+
+from valetkey.core.ask import Ask, ttl_of
+from valetkey.core.kill import Height
+from valetkey.core.scope import Scope
+from valetkey.flows.agents import NewAgent, NewBinding
+from valetkey.flows.start_task import Plan
+from valetkey.web.bodies import Body
+from valetkey.web.queries import EMAIL, NAME, path_id
+
+
+def _pattern(form: str) -> StringConstraints:
+    return StringConstraints(pattern=f"^(?:{form})$")
+
+
+def _spoken(text: str) -> str:
+    if not text.strip():
+        raise ValueError("nothing but space")
+    return text
+
+
+Ttl = Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 43200})]
+ScopeText = Annotated[str, StringConstraints(min_length=3, max_length=512)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Name = Annotated[str, _pattern(NAME)]
+Email = Annotated[str, _pattern(EMAIL)]
+LabelName = Annotated[str, _pattern(r"[a-z][a-z0-9_.-]{0,62}")]
+LabelValue = Annotated[str, _pattern(r"[A-Za-z0-9][A-Za-z0-9_.@/-]{0,127}")]
+Said = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_spoken)]
+Claims = Annotated[
+    dict[
+        Annotated[str, _pattern(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}")],
+        Annotated[str, _pattern(r"[\x21-\x7e]{1,255}")],
+    ],
+    Field(min_length=1, max_length=16),
+]
+Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
+Boundary = Annotated[list[ScopeText], Field(max_length=64)]
+
+
+class BindingAsk(Body):
+    """A workload identity to be bound: a registered issuer and exact claim values."""
+
+    issuer: Annotated[str, _pattern(r"[\x21-\x7e]{1,255}")]
+    claims: Claims
+
+    def value(self) -> NewBinding:
+        """The same in core terms."""
+        return NewBinding(self.issuer, tuple(sorted(self.claims.items())))
+
+
+class AgentAsk(Body):
+    """What a CI job wants an agent to be."""
+
+    name: Name
+    owner: Email
+    team: Name
+    labels: Labels = Field(default_factory=dict)
+    boundary: Boundary
+    bindings: Annotated[list[BindingAsk], Field(default_factory=list, max_length=16)]
+
+    def value(self) -> NewAgent:
+        """The same in core terms; raises InvalidRequest or InvalidParameter for a scope."""
+        return NewAgent(
+            name=self.name,
+            owner=self.owner,
+            team=self.team,
+            labels=dict(self.labels),
+            boundary=_scopes(self.boundary),
+            bindings=tuple(binding.value() for binding in self.bindings),
+        )
+
+
+class AgentChange(Body):
+    """What is to change about an agent; what is absent stays."""
+
+    team: Name | None = None
+    labels: Labels | None = None
+    boundary: Boundary | None = None
+
+    def value(self) -> dict[str, object]:
+        """The fields to replace."""
+        changes: dict[str, object] = {}
+        if self.team is not None:
+            changes["team"] = self.team
+        if self.labels is not None:
+            changes["labels"] = dict(self.labels)
+        if self.boundary is not None:
+            changes["boundary"] = _scopes(self.boundary)
+        return changes
+
+
+class TaskAsk(Body):
+    """A piece of work: why, what it may need, and for how many seconds."""
+
+    purpose: Said
+    scopes: Annotated[list[ScopeText], Field(min_length=1, max_length=64)]
+    ttl: Ttl
+
+    def value(self) -> Plan:
+        """The same in core terms; raises InvalidTtl, InvalidRequest or InvalidParameter."""
+        return Plan(self.purpose, _scopes(self.scopes), ttl_of(self.ttl))
+
+
+class ExplainAsk(Body):
+    """An ask that is only to be explained."""
+
+    task: Id
+    scope: ScopeText
+    ttl: Ttl
+
+    def value(self) -> Ask:
+        """The same in core terms."""
+        task = path_id("task", self.task)
+        return Ask(task, Scope.parse(self.scope), ttl_of(self.ttl), "", "")
+
+
+class CredentialAsk(Body):
+    """One ask for a credential; `ttl` in seconds."""
+
+    task: Id
+    scope: ScopeText
+    ttl: Ttl
+    reason: Annotated[str, StringConstraints(max_length=1000)] = ""
+
+    def value(self, idempotency_key: str) -> Ask:
+        """The same in core terms; raises NotFound, InvalidTtl and what Scope.parse does."""
+        task, ttl = path_id("task", self.task), ttl_of(self.ttl)
+        return Ask(task, Scope.parse(self.scope), ttl, self.reason, idempotency_key)
+
+
+class Verdict(Body):
+    """A yes to exactly what was shown."""
+
+    shown_hash: Annotated[str, _pattern(r"[0-9a-f]{64}")]
+
+
+class KillAsk(Body):
+    """A stop at some height; `subject` is empty for everything."""
+
+    height: Literal["lease", "task", "agent", "target", "everything"]
+    subject: Annotated[str, _pattern(r"[a-z0-9_-]{0,64}")] = ""
+    reason: Said
+
+    def at(self) -> Height:
+        """The height."""
+        return Height(self.height)
+
+
+def _scopes(texts: list[str]) -> tuple[Scope, ...]:
+    return tuple(Scope.parse(text) for text in texts)

@@ -1,0 +1,59 @@
+"""`/v1/leases`: look, revoke, and the lineage of one lease."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from valetkey.flows import look
+from valetkey.flows.revoke import revoke_lease
+from valetkey.web.api import answers, shapes
+from valetkey.web.auth import AgentOrPerson, Person
+from valetkey.web.bodies import Nothing, reads
+from valetkey.web.desk import At
+from valetkey.web.paper import answers as responses
+from valetkey.web.paper import takes
+from valetkey.web.queries import AGENT, EMAIL, Filters, path_id
+
+router = APIRouter(prefix="/v1/leases", tags=["leases"])
+
+FILTERS = Filters({"state": "[a-z]{1,20}", "agent": AGENT, "owner": EMAIL})
+
+
+@router.get("", responses=responses(s200=answers.Leases), openapi_extra=takes(filters=FILTERS))
+def leases(sent: Request, caller: AgentOrPerson, desk: At) -> JSONResponse:
+    """The newest leases the caller may see, of a state, an agent, an owner."""
+    wanted = FILTERS.read(sent)
+    found = look.leases(
+        desk.broker, caller, wanted.get("state"), wanted.get("agent"), wanted.get("owner")
+    )
+    return JSONResponse({"items": [shapes.lease(one) for one in found]})
+
+
+@router.get("/{lease_id}", responses=responses(s200=answers.Lease))
+def lease(lease_id: str, caller: AgentOrPerson, desk: At) -> JSONResponse:
+    """One lease."""
+    return JSONResponse(shapes.lease(look.lease(desk.broker, caller, path_id("lease", lease_id))))
+
+
+@router.get("/{lease_id}/lineage", responses=responses(s200=answers.Lineage))
+def lineage(lease_id: str, caller: Person, desk: At) -> JSONResponse:
+    """Who, for whom, which task, which rule, who approved, which proof."""
+    found = look.lineage(desk.broker, caller, path_id("lease", lease_id))
+    return JSONResponse(shapes.lineage(found))
+
+
+@router.post(
+    "/{lease_id}/revoke",
+    status_code=202,
+    responses=responses(s202=answers.Lease),
+    openapi_extra=takes(Nothing),
+)
+def revoke(
+    lease_id: str, caller: AgentOrPerson, _: Annotated[Nothing, Depends(reads(Nothing))], desk: At
+) -> JSONResponse:
+    """Start ending a lease; doing it twice is fine."""
+    ending = revoke_lease(desk.broker, caller, path_id("lease", lease_id))
+    return JSONResponse(shapes.lease(ending), 202)

@@ -1,0 +1,69 @@
+"""`/v1/tasks`: start, look, end, and the receipt."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse
+
+from valetkey.flows import look
+from valetkey.flows.end_task import Receipt, end_task
+from valetkey.flows.end_task import receipt as receipt_of
+from valetkey.flows.start_task import start_task
+from valetkey.web.api import answers, shapes
+from valetkey.web.api.asks import TaskAsk
+from valetkey.web.auth import Agent, AgentOrPerson, Room
+from valetkey.web.bodies import Nothing, reads
+from valetkey.web.desk import At
+from valetkey.web.paper import answers as responses
+from valetkey.web.paper import takes
+from valetkey.web.queries import path_id
+
+router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+
+
+@router.post(
+    "", status_code=201, responses=responses(s201=answers.Task), openapi_extra=takes(TaskAsk)
+)
+def start(
+    caller: Agent, asked: Annotated[TaskAsk, Depends(reads(TaskAsk))], desk: At
+) -> JSONResponse:
+    """Start a task; it is itself a decision."""
+    task = start_task(desk.broker, caller, asked.value())
+    return JSONResponse(shapes.task(task), 201)
+
+
+@router.get("", responses=responses(s200=answers.Tasks))
+def tasks(caller: AgentOrPerson, desk: At) -> JSONResponse:
+    """The newest tasks the caller may see."""
+    return JSONResponse({"items": [shapes.task(one) for one in look.tasks(desk.broker, caller)]})
+
+
+@router.get("/{task_id}", responses=responses(s200=answers.Task))
+def task(task_id: str, caller: AgentOrPerson, desk: At) -> JSONResponse:
+    """One task."""
+    return JSONResponse(shapes.task(look.task(desk.broker, caller, path_id("task", task_id))))
+
+
+@router.get("/{task_id}/receipt", responses=responses(s200=answers.Receipt))
+def receipt(task_id: str, caller: AgentOrPerson, desk: At) -> JSONResponse:
+    """The receipt of an ended task, as far as it is now."""
+    return JSONResponse(shapes.receipt(receipt_of(desk.broker, caller, path_id("task", task_id))))
+
+
+@router.post(
+    "/{task_id}/end",
+    responses=responses(s200=answers.Receipt, s202=answers.Receipt),
+    openapi_extra=takes(Nothing),
+)
+def end(
+    task_id: str,
+    caller: AgentOrPerson,
+    _: Annotated[Nothing, Depends(reads(Nothing))],
+    desk: At,
+    room: Room,
+) -> JSONResponse:
+    """End a task; 202 while the end of a credential is not yet proven."""
+    ended: Receipt = end_task(desk.broker, caller, path_id("task", task_id))
+    return JSONResponse(shapes.receipt(ended), 200 if ended.complete else 202)

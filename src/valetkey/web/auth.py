@@ -1,0 +1,74 @@
+"""Doors: which kind of caller a route is for. Passing one comes before anything else is read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated
+
+import anyio
+from fastapi import Depends, Request
+
+from valetkey.core.errors import BrokerError, NotReady, StoreUnavailable, WrongDoor
+from valetkey.core.principal import Caller
+from valetkey.web.desk import At, Desk
+
+
+def door(*kinds: str) -> Callable[[Request, Desk], Caller]:
+    """A dependency that lets in these kinds of callers, after checking their proofs.
+
+    Raises what the authenticator raises (counted as knocking), and WrongDoor for a known caller
+    of another kind.
+    """
+
+    def enter(request: Request, desk: At) -> Caller:
+        try:
+            caller = desk.authenticator.authenticate(
+                request.headers.getlist("authorization"),
+                request.headers.getlist("dpop"),
+                request.method,
+                called(request, desk),
+            )
+        except StoreUnavailable:
+            raise
+        except BrokerError as unknown:
+            desk.knocks.knocked(source(request), unknown)
+            raise
+        request.state.caller = caller
+        if caller.kind not in kinds:
+            raise WrongDoor()
+        return caller
+
+    return enter
+
+
+def called(request: Request, desk: Desk) -> str:
+    """The address a proof must be made for: the configured one, with the path as it was sent."""
+    raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
+    return desk.doors.url_of(raw.partition(b"?")[0].decode("ascii", "replace"))
+
+
+def source(request: Request) -> str:
+    """Where a request came from."""
+    return request.client.host if request.client else "unknown"
+
+
+async def _room(desk: At) -> AsyncIterator[None]:
+    """Hold a place among the slow calls, so that they never take every thread."""
+    place = object()
+    try:
+        with anyio.fail_after(desk.doors.room_within):
+            await desk.room.acquire_on_behalf_of(place)
+    except TimeoutError:
+        raise NotReady("too many calls wait for back ends", retry_after=5) from None
+    try:
+        yield
+    finally:
+        desk.room.release_on_behalf_of(place)
+
+
+Agent = Annotated[Caller, Depends(door("agent"))]
+Person = Annotated[Caller, Depends(door("person"))]
+CI = Annotated[Caller, Depends(door("ci"))]
+CIOrPerson = Annotated[Caller, Depends(door("ci", "person"))]
+AgentOrPerson = Annotated[Caller, Depends(door("agent", "person"))]
+Room = Annotated[None, Depends(_room)]

@@ -1,0 +1,93 @@
+"""The frame around the application: reads bodies with a limit, sets headers, catches defects.
+
+Plain ASGI, so that nothing is buffered twice and no call is cancelled when its client hangs up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
+import anyio
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from valetkey.core.errors import BodyTooLarge, BrokerError, InvalidRequest
+from valetkey.web.desk import Desk
+from valetkey.web.problems import answer, on_record
+
+_LOG = logging.getLogger("valetkey.web")
+
+
+class Frame:
+    """ASGI middleware; `state["body"]` is what came, or the refusal of what came."""
+
+    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+        self._app = app
+        self._desk = desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        body = await self._body(scope, receive)
+        if body is None:
+            return
+        state["body"] = body
+        outgoing = _Outgoing(send)
+        try:
+            await self._app(scope, receive, outgoing)
+        except Exception as defect:  # noqa: BLE001 - the last place that can keep it from leaking
+            _LOG.error("defect %s in %s", type(defect).__name__, scope["method"])
+            if not outgoing.started:
+                await self._answer_defect(scope, receive, outgoing)
+
+    async def _answer_defect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = await anyio.to_thread.run_sync(on_record, self._desk, scope, BrokerError())
+        await answer(scope, error)(scope, receive, send)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | BrokerError | None:
+        """The whole body within limits; None when the client went away before it was sent."""
+        if scope["method"] in {"GET", "HEAD"}:
+            return b""
+        doors = self._desk.doors
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdecimal() and (len(length) > 12 or int(length) > doors.body_limit):
+            return BodyTooLarge()
+        try:
+            with anyio.fail_after(doors.body_within):
+                return await _read(receive, doors.body_limit)
+        except TimeoutError:
+            return InvalidRequest("the body did not arrive in time")
+
+
+class _Outgoing:
+    """Sends, with the headers that every answer has."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            headers = MutableHeaders(scope=message)
+            headers["Cache-Control"] = "no-store"
+            headers["X-Content-Type-Options"] = "nosniff"
+        await self._send(message)
+
+
+async def _read(receive: Receive, limit: int) -> bytes | BrokerError | None:
+    read = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        read += message.get("body", b"")
+        if len(read) > limit:
+            return BodyTooLarge()
+        if not message.get("more_body", False):
+            return bytes(read)

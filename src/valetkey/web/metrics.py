@@ -1,0 +1,144 @@
+"""The broker's own metrics, and the wrapper that times a minter. No label ever holds an id."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from valetkey.core.catalogue import CataloguedScope
+from valetkey.core.errors import BrokerError
+from valetkey.core.ids import LeaseId
+from valetkey.core.lease import Handle, Proof
+from valetkey.ports import Deadline, Ending, Found, Minted, Minter, Presence
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Counts(Protocol):
+    """Reads the state of all leases in one query."""
+
+    def __call__(self) -> Mapping[str, float]:
+        """`live`, `overdue`, `stuck` and `oldest_unended_seconds`; raises StoreUnavailable.
+
+        live: minting or active. overdue: not ended although its real end has passed.
+        oldest_unended_seconds: how long the longest one has been on its way out, 0 when none is.
+        """
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Every metric object, in a registry of its own."""
+
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def __post_init__(self) -> None:
+        made: dict[str, object] = {
+            "leases": _gauge(self, "valetkey_leases", "Leases by kind of attention", "kind"),
+            "oldest": _gauge(
+                self, "valetkey_oldest_unended_seconds", "How long the longest ending has taken"
+            ),
+            "store_up": _gauge(self, "valetkey_store_up", "1 when the database answers"),
+            "decisions": _counter(self, "valetkey_decisions", "Decisions by outcome", "outcome"),
+            "refusals": _counter(self, "valetkey_refusals", "Refusals by code", "code"),
+            "knocks": _counter(self, "valetkey_knocks", "Unauthenticated requests", "code"),
+            "mints": _histogram(self, "valetkey_mint_seconds", "Time to mint"),
+            "ends": _histogram(self, "valetkey_end_seconds", "Time to end at the back end"),
+        }
+        for name, metric in made.items():
+            object.__setattr__(self, name, metric)
+
+    leases: Gauge = field(init=False)
+    oldest: Gauge = field(init=False)
+    store_up: Gauge = field(init=False)
+    decisions: Counter = field(init=False)
+    refusals: Counter = field(init=False)
+    knocks: Counter = field(init=False)
+    mints: Histogram = field(init=False)
+    ends: Histogram = field(init=False)
+
+    def text(self, counts: Counts) -> bytes:
+        """The exposition; a database that does not answer shows as `valetkey_store_up 0`."""
+        try:
+            now = counts()
+        except BrokerError:
+            self.store_up.set(0)
+            self.leases.clear()
+            self.oldest.set(float("nan"))
+        else:
+            self.store_up.set(1)
+            for kind in ("live", "overdue", "stuck"):
+                self.leases.labels(kind).set(now[kind])
+            self.oldest.set(now["oldest_unended_seconds"])
+        return generate_latest(self.registry)
+
+
+@dataclass(frozen=True)
+class TimedMinter:
+    """A minter whose mints and endings are timed by target and outcome."""
+
+    inner: Minter
+    metrics: Metrics
+
+    def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
+        """As the minter says."""
+        return self.inner.handle_for(lease_id, wanted)
+
+    def end_class(self, wanted: CataloguedScope) -> Proof:
+        """As the minter says."""
+        return self.inner.end_class(wanted)
+
+    def mint(
+        self, handle: Handle, wanted: CataloguedScope, ttl: timedelta, deadline: Deadline
+    ) -> Minted:
+        """Mint, timed."""
+        with _timed(self.metrics.mints, handle.target):
+            return self.inner.mint(handle, wanted, ttl, deadline)
+
+    def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
+        """End, timed."""
+        with _timed(self.metrics.ends, handle.target):
+            return self.inner.end(handle, backend_expires_at)
+
+    def probe(self, handle: Handle) -> Presence:
+        """As the minter says."""
+        return self.inner.probe(handle)
+
+    def found(self) -> Iterator[Found]:
+        """As the minter says."""
+        return self.inner.found()
+
+    def problem(self) -> str | None:
+        """As the minter says."""
+        return self.inner.problem()
+
+
+@contextmanager
+def _timed(histogram: Histogram, target: str) -> Iterator[None]:
+    began, outcome = time.monotonic(), "defect"
+    try:
+        yield
+        outcome = "done"
+    except BrokerError as refused:
+        outcome = refused.code
+        raise
+    finally:
+        histogram.labels(target, outcome).observe(time.monotonic() - began)
+
+
+def _gauge(metrics: Metrics, name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(name, text, labels, registry=metrics.registry)
+
+
+def _counter(metrics: Metrics, name: str, text: str, *labels: str) -> Counter:
+    return Counter(name, text, labels, registry=metrics.registry)
+
+
+def _histogram(metrics: Metrics, name: str, text: str) -> Histogram:
+    labels = ("target", "outcome")
+    return Histogram(name, text, labels, registry=metrics.registry, buckets=_SECONDS)

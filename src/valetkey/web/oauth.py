@@ -1,0 +1,112 @@
+"""`/oauth2/*` and its metadata: forms in, words of RFC 6749 out; the verifying is identity's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from valetkey.core.errors import (
+    BrokerError,
+    InvalidRequest,
+    NotReady,
+    RateLimited,
+    StoreUnavailable,
+)
+from valetkey.web.api.answers import OAuthError, TokenAnswer
+from valetkey.web.auth import called, source
+from valetkey.web.bodies import of_media, raw_body
+from valetkey.web.desk import At, Desk
+
+router = APIRouter(tags=["oauth2"])
+
+FORM = ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded;charset=utf-8")
+MOST_FIELDS = 32
+OURS = (NotReady, StoreUnavailable, RateLimited)
+_REFUSED: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": OAuthError, "description": "Refused (RFC 6749 section 5.2)."},
+    401: {"model": OAuthError, "description": "The resource server did not prove itself."},
+    503: {"model": OAuthError, "description": "Not now; see Retry-After."},
+}
+_FIELDS: Final = {"type": "object", "additionalProperties": {"type": "string"}}
+_TAKES_FORM: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {FORM[0]: {"schema": _FIELDS}},
+    }
+}
+
+
+@router.post(
+    "/oauth2/token",
+    responses={200: {"model": TokenAnswer}, **_REFUSED},
+    openapi_extra=_TAKES_FORM,
+)
+def token(sent: Request, desk: At) -> JSONResponse:
+    """Exchange a platform's proof, or a person's login, for our own token (RFC 8693)."""
+
+    def exchange() -> Mapping[str, object]:
+        dpop = sent.headers.getlist("dpop")
+        return desk.authenticator.exchange(form(sent), dpop, called(sent, desk))
+
+    return JSONResponse(dict(_counted(sent, desk, exchange)))
+
+
+@router.post("/oauth2/introspect", responses=_REFUSED, openapi_extra=_TAKES_FORM)
+def introspect(sent: Request, desk: At) -> JSONResponse:
+    """Tell a registered resource server whether a token is active (RFC 7662)."""
+    answer = _counted(sent, desk, lambda: desk.authenticator.introspect(form(sent)))
+    return JSONResponse(dict(answer))
+
+
+@router.get("/oauth2/jwks")
+async def jwks(desk: At) -> JSONResponse:
+    """Our public keys (RFC 7517)."""
+    return JSONResponse(dict(desk.authenticator.jwks()))
+
+
+@router.get("/.well-known/oauth-authorization-server")
+async def metadata(desk: At) -> JSONResponse:
+    """Where everything is (RFC 8414), and where people log in."""
+    login = {"issuer": desk.doors.login_issuer, "client_id": desk.doors.login_client_id}
+    return JSONResponse({**desk.authenticator.metadata(), "valetkey_login": login})
+
+
+def form(sent: Request) -> dict[str, str]:
+    """The form that was sent, each name once (RFC 6749 section 3.2), empty values left out.
+
+    Raises InvalidRequest, UnsupportedMedia or BodyTooLarge.
+    """
+    raw = raw_body(sent)
+    of_media(sent, FORM)
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=MOST_FIELDS,
+        )
+    except ValueError:
+        raise InvalidRequest("the body is not a form") from None
+    read = dict(pairs)
+    if len(read) != len(pairs):
+        raise InvalidRequest("a parameter is given twice")
+    return {name: value for name, value in read.items() if value}
+
+
+def _counted(
+    sent: Request, desk: Desk, ask: Callable[[], Mapping[str, object]]
+) -> Mapping[str, object]:
+    """Run it; a refusal counts as knocking, unless the fault is ours."""
+    try:
+        return ask()
+    except OURS:
+        raise
+    except BrokerError as refused:
+        issuer = refused.extra.get("issuer", "unknown")
+        desk.knocks.knocked(source(sent), refused, issuer)
+        raise

@@ -1,0 +1,54 @@
+"""`/healthz`, `/readyz`, `/metrics`: for probes and scrapers, open to whoever can reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from valetkey.core.errors import NotReady
+from valetkey.web.api.answers import Alive, Problem, Ready
+from valetkey.web.desk import At
+from valetkey.web.metrics import Counts, Metrics
+from valetkey.web.problems import problem
+
+router = APIRouter(tags=["operations"])
+
+Health = Callable[[], Sequence[str]]
+"""Why this replica cannot issue now, a sentence each, never a secret; empty when it can."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What operations look at: readiness, the leases in numbers, and the metric objects."""
+
+    health: Health
+    counts: Counts
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+@router.get("/healthz", responses={200: {"model": Alive}})
+async def healthz() -> JSONResponse:
+    """The process lives; it says nothing about what stands behind it."""
+    return JSONResponse({"status": "alive"})
+
+
+@router.get("/readyz", responses={200: {"model": Ready}, 503: {"model": Problem}})
+def readyz(sent: Request) -> JSONResponse:
+    """Whether this replica can issue: database, back ends, clock; 503 with the reasons."""
+    watch: Watch = sent.app.state.watch
+    reasons = list(watch.health())
+    if not reasons:
+        return JSONResponse({"status": "ready"})
+    return problem(NotReady(retry_after=5), more={"reasons": reasons})
+
+
+@router.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
+def metrics(sent: Request, desk: At) -> Response:
+    """Everything measured, in the Prometheus text format."""
+    watch: Watch = sent.app.state.watch
+    text = desk.metrics.text(watch.counts)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,93 @@
+"""Describing routes: what each reads and answers, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from valetkey.web.api.answers import Problem
+from valetkey.web.queries import Filters
+
+_REF: Final = "#/components/schemas/{model}"
+_PROBLEM: Final = {
+    "description": "Refused; `code` says what to do differently.",
+    "model": Problem,
+    "content": {"application/problem+json": {}},
+}
+
+
+def answers(*, refusals: bool = True, **by_status: type[BaseModel]) -> dict[int | str, Any]:
+    """Responses for a route: `s200=Model, s202=Model`, and every refusal as a problem."""
+    found: dict[int | str, Any] = {
+        int(status[1:]): {"model": model, "description": _first_line(model)}
+        for status, model in by_status.items()
+    }
+    if refusals:
+        found |= {"4XX": dict(_PROBLEM), "5XX": dict(_PROBLEM)}
+    return found
+
+
+def takes(
+    body: type[BaseModel] | None = None,
+    *,
+    filters: Filters | None = None,
+    headers: dict[str, bool] | None = None,
+) -> dict[str, Any]:
+    """What a route reads by itself: its body, query parameters, and headers (name: required)."""
+    told: dict[str, Any] = {"parameters": filters.documented() if filters else []}
+    for name, required in (headers or {}).items():
+        shape = {"name": name, "in": "header", "required": required, "schema": {"type": "string"}}
+        told["parameters"].append(shape)
+    if body is not None:
+        schema = {"$ref": _REF.format(model=body.__name__)}
+        told["requestBody"] = {
+            "required": bool(body.model_fields),
+            "content": {"application/json": {"schema": schema}},
+        }
+        told["x-body"] = body
+    return told
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the models of bodies among its components."""
+    if app.openapi_schema is None:
+        made = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        schemas = made.setdefault("components", {}).setdefault("schemas", {})
+        for operation in _operations(made):
+            body = operation.pop("x-body", None)
+            if body is not None:
+                schema = body.model_json_schema(ref_template=_REF)
+                schemas.update(schema.pop("$defs", {}))
+                schemas[body.__name__] = schema
+            _only_problems(operation)
+        made["components"]["securitySchemes"] = {
+            "dpop": {"type": "http", "scheme": "DPoP", "description": "RFC 9449, with a proof"}
+        }
+        app.openapi_schema = made
+    return app.openapi_schema
+
+
+def _operations(made: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        operation
+        for path in made["paths"].values()
+        for operation in path.values()
+        if isinstance(operation, dict)
+    ]
+
+
+def _only_problems(operation: dict[str, Any]) -> None:
+    """Refusals are problems and nothing else; FastAPI's own 422 does not occur here."""
+    operation["responses"].pop("422", None)
+    for status, response in operation["responses"].items():
+        content = response.get("content", {})
+        if status.endswith("XX") and "application/problem+json" in content:
+            schema = content.pop("application/json", {}).get("schema")
+            content["application/problem+json"] = {"schema": schema} if schema else {}
+
+
+def _first_line(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").splitlines()[0]

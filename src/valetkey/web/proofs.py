@@ -1,0 +1,35 @@
+"""The Authenticator as the web room needs it; `identity` satisfies it structurally."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from valetkey.core.principal import Caller
+
+
+class Authenticator(Protocol):
+    """Turns proofs into callers. Every method raises a BrokerError when it will not."""
+
+    def authenticate(
+        self, authorization: Sequence[str], dpop: Sequence[str], method: str, url: str
+    ) -> Caller:
+        """Who makes this `/v1` call; the headers as they came, one entry for each."""
+
+    def exchange(
+        self, form: Mapping[str, str], dpop: Sequence[str], url: str
+    ) -> Mapping[str, object]:
+        """Answer `POST /oauth2/token` (RFC 8693).
+
+        A refusal carries its RFC 6749 code in `extra["oauth_error"]`, and perhaps the name of
+        the registered issuer in `extra["issuer"]`.
+        """
+
+    def introspect(self, form: Mapping[str, str]) -> Mapping[str, object]:
+        """Answer `POST /oauth2/introspect` (RFC 7662) to a resource server that proves itself."""
+
+    def jwks(self) -> Mapping[str, object]:
+        """Our public keys (RFC 7517)."""
+
+    def metadata(self) -> Mapping[str, object]:
+        """Authorization server metadata (RFC 8414)."""

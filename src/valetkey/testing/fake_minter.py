@@ -20,7 +20,8 @@ class FakeMinter:
     """Credentials that exist while their names stand in `alive`.
 
     `fail_mint` and `fail_end` raise once for each error put there, `after_mint` runs once the
-    object exists. `cuttable=False` makes it one that only expires.
+    object exists. `cuttable=False` makes it one that only expires; with `lingers` an end is claimed
+    and not done.
     """
 
     name: str = "fake"
@@ -35,6 +36,9 @@ class FakeMinter:
     fail_end: list[BrokerError] = field(default_factory=list)
     before_mint: Callable[[], None] = lambda: None
     after_mint: Callable[[], None] = lambda: None
+    before_end: Callable[[], None] = lambda: None
+    after_end: Callable[[], None] = lambda: None
+    lingers: bool = False
     ends: int = 0
 
     def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
@@ -71,11 +75,14 @@ class FakeMinter:
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
         """Make it exist no longer, if it can be cut."""
         self.ends += 1
+        self.before_end()
         if self.fail_end:
             raise self.fail_end.pop(0)
         if not self.cuttable and handle.name in self.alive:
             return LivesUntil(backend_expires_at)
-        self.alive.pop(handle.name, None)
+        if not self.lingers:
+            self.alive.pop(handle.name, None)
+        self.after_end()
         return Gone()
 
     def probe(self, handle: Handle) -> Presence:

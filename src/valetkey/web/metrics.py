@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -112,6 +112,10 @@ class TimedMinter:
     def found(self) -> Iterator[Found]:
         """As the minter says."""
         return self.inner.found()
+
+    def claim(self) -> Sequence[str]:
+        """As the minter does."""
+        return self.inner.claim()
 
     def problem(self) -> str | None:
         """As the minter says."""

@@ -1,0 +1,104 @@
+"""Serving: one process, one broker, one clockwork, behind uvicorn."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from structlog.typing import EventDict
+
+from valetkey.bootstrap.doors import authenticator_of, signing_keys, trust_rules
+from valetkey.bootstrap.house import House, build_house
+from valetkey.identity.minted_tokens import MintedTokens
+from valetkey.ports import Minter
+from valetkey.settings import Settings
+from valetkey.web.app import Hooks, create_app
+from valetkey.web.doors import Doors
+from valetkey.web.metrics import Metrics, TimedMinter
+from valetkey.web.operations import Watch
+
+
+def open_house(settings: Settings, metrics: Metrics | None = None) -> House:
+    """A broker for one process, not ticking yet; the caller closes it.
+
+    Raises WrongDatabaseRole, FilesInvalid, ValueError, or a BrokerError when a back end that is
+    needed at the start cannot be asked.
+    """
+    log_to_stderr()
+    keys = signing_keys(settings)
+    tokens = MintedTokens(settings.external_url, keys)
+
+    def watch(minter: Minter) -> Minter:
+        return minter if metrics is None else TimedMinter(minter, metrics)
+
+    return build_house(settings, tokens.sign, watch)
+
+
+def application(settings: Settings) -> tuple[FastAPI, House]:
+    """The web application over a broker; it starts to tick when served."""
+    metrics = Metrics()
+    house = open_house(settings, metrics)
+    people = next((issuer for issuer in settings.issuers if issuer.kind == "people"), None)
+    doors = Doors(
+        external_url=settings.external_url,
+        trust_rules=trust_rules(settings),
+        login_issuer=people.issuer if people else "",
+        login_client_id=settings.login_client_id if people else "",
+        threads=settings.server.threads,
+        slow_calls=max(1, settings.server.threads * 3 // 4),
+    )
+    authenticator = authenticator_of(house, signing_keys(settings))
+    watch = Watch(house.problems, house.store.counts, metrics)
+    hooks = Hooks(begin=house.clockwork.start, end=house.close)
+    return create_app(house.broker, authenticator, doors, watch, hooks), house
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; running calls are let finish up to the mint limit."""
+    app, _ = application(settings)
+    server, times = settings.server, settings.times
+    uvicorn.run(
+        app,
+        host=server.host,
+        port=server.port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=int(times.mint_limit.total_seconds()) + 5,
+        ssl_certfile=server.tls_certificate_file,
+        ssl_keyfile=server.tls_key_file,
+    )
+
+
+def log_to_stderr() -> None:
+    """One JSON line for each event; keys that look like secrets are masked, whatever is said."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            mask,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    plain = "%(levelname)s %(name)s %(message)s"
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=plain)
+
+
+def mask(logger: object, method: str, event: EventDict) -> EventDict:
+    """Replace the value of every key that names a secret."""
+    words = ("secret", "password", "token", "credential", "authorization", "proof_jwt")
+    return {
+        key: "***" if any(word in key.lower() for word in words) else value
+        for key, value in event.items()
+    }

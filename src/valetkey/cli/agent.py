@@ -1,0 +1,115 @@
+"""`valetkey agent`: provisioned by CI, accepted by their owners, disabled by people."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from valetkey.cli.desk import DONE, Desk, stands_at_desk
+from valetkey.cli.values import PAIR
+
+COLUMNS = ("id", "name", "owner", "team", "state")
+
+
+@click.group()
+def agent() -> None:
+    """Register, bind, accept, disable and look at agents."""
+
+
+@agent.command()
+@click.argument("name")
+@click.option("--owner", required=True, help="Email of the human who answers for it.")
+@click.option("--team", required=True, help="Its team.")
+@click.option("--label", "labels", type=PAIR, multiple=True, help="A label, key=value.")
+@click.option("--boundary", multiple=True, help="A scope that it may never go beyond.")
+@click.option(
+    "--bind",
+    "bindings",
+    type=(str, PAIR),
+    multiple=True,
+    help="A registered issuer and one claim=value that is the agent's there.",
+)
+@stands_at_desk("workload")
+def register(
+    desk: Desk,
+    name: str,
+    owner: str,
+    team: str,
+    labels: tuple[tuple[str, str], ...],
+    boundary: tuple[str, ...],
+    bindings: tuple[tuple[str, tuple[str, str]], ...],
+) -> int:
+    """Provision an agent, as a CI job, within what its trust rule allows."""
+    body = {
+        "name": name,
+        "owner": owner,
+        "team": team,
+        "labels": dict(labels),
+        "boundary": list(boundary),
+        "bindings": [_binding(issuer, [claim]) for issuer, claim in bindings],
+    }
+    return _shown(desk, desk.post("/v1/agents", body))
+
+
+@agent.command()
+@click.argument("agent_id", metavar="AGENT")
+@click.argument("issuer")
+@click.argument("claims", type=PAIR, nargs=-1, required=True)
+@stands_at_desk("either")
+def bind(desk: Desk, agent_id: str, issuer: str, claims: tuple[tuple[str, str], ...]) -> int:
+    """Bind one more workload identity: an issuer and the claims that pin it."""
+    made = desk.post(f"{_path(agent_id)}/bindings", _binding(issuer, claims))
+    desk.screen.show(made, made)
+    return DONE
+
+
+@agent.command("list")
+@stands_at_desk("either")
+def list_(desk: Desk) -> int:
+    """List the agents that you may see."""
+    found = desk.get("/v1/agents")
+    desk.screen.listed(found, COLUMNS, found["items"])
+    return DONE
+
+
+@agent.command()
+@click.argument("agent_id", metavar="AGENT")
+@stands_at_desk("either")
+def show(desk: Desk, agent_id: str) -> int:
+    """Show one agent, by id or name."""
+    return _shown(desk, desk.get(_path(agent_id)))
+
+
+@agent.command()
+@click.argument("agent_id", metavar="AGENT")
+@stands_at_desk("person")
+def accept(desk: Desk, agent_id: str) -> int:
+    """Answer for an agent that names you as its owner; it may ask from then on."""
+    return _shown(desk, desk.post(f"{_path(agent_id)}/accept"))
+
+
+@agent.command()
+@click.argument("agent_id", metavar="AGENT")
+@stands_at_desk("person")
+def disable(desk: Desk, agent_id: str) -> int:
+    """Stop an agent: it may not ask, and everything it holds starts to end."""
+    return _shown(desk, desk.post(f"{_path(agent_id)}/disable"))
+
+
+def _path(agent_id: str) -> str:
+    return f"/v1/agents/{quote(agent_id, safe='')}"
+
+
+def _binding(issuer: str, claims: Any) -> dict[str, object]:
+    return {"issuer": issuer, "claims": dict(claims)}
+
+
+def _shown(desk: Desk, found: dict[str, Any]) -> int:
+    names = (*COLUMNS, "labels", "boundary", "created_by", "created_by_rule", "accepted_at")
+    rows: dict[str, object] = {name: found.get(name) for name in names}
+    for number, binding in enumerate(found.get("bindings", ()), 1):
+        rows[f"binding {number}"] = f"{binding['issuer']} {binding['claims']}"
+    desk.screen.show(found, rows)
+    return DONE

@@ -1,0 +1,111 @@
+"""`valetkey run`: a command with a credential in its environment, which ends with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from valetkey.cli.credential import told, waited
+from valetkey.cli.desk import Desk, stands_at_desk
+from valetkey.cli.values import SECONDS
+
+POSTGRES = {
+    "PGHOST": "host",
+    "PGPORT": "port",
+    "PGDATABASE": "database",
+    "PGUSER": "username",
+    "PGPASSWORD": "password",
+    "PGSSLMODE": "sslmode",
+}
+NOT_FOUND = 127
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--scope", required=True, help="The scope to ask for.")
+@click.option("--ttl", type=SECONDS, required=True, help="How long, like 5m.")
+@click.option("--task", "task_id", help="An open task; without it, one is made and ended.")
+@click.option("--purpose", help="The purpose of the task that is made.")
+@click.option("--reason", help="Why, told to people.")
+@click.option("--wait", type=SECONDS, default=0, help="Wait so long for people.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@stands_at_desk("workload")
+def run(
+    desk: Desk,
+    scope: str,
+    ttl: int,
+    task_id: str | None,
+    purpose: str | None,
+    reason: str | None,
+    wait: int,
+    command: tuple[str, ...],
+) -> int:
+    """Run COMMAND with the credential in its environment; end it when the command ends.
+
+    A database credential is given as PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD and
+    PGSSLMODE, a token as VALETKEY_TOKEN. The exit code is the command's own.
+    """
+    from valetkey.agentside.client import Ask, Granted
+
+    if (task_id is None) == (purpose is None):
+        raise click.UsageError("give either --task or --purpose")
+    made = task_id is None
+    task = task_id or desk.broker.start_task(purpose, [scope], ttl)["id"]
+    lease = None
+    try:
+        got = waited(desk, desk.broker.request(Ask(task, scope, ttl, reason)), wait)
+        if not isinstance(got, Granted):
+            return told(desk, got)
+        lease = got.lease["id"]
+        return _run(command, environment_of(got.credential))
+    finally:
+        _end(desk, task if made else None, lease)
+
+
+def environment_of(credential: Mapping[str, Any]) -> dict[str, str]:
+    """A credential as environment variables. Raises ValueError for a type not known here."""
+    if credential["type"] == "postgresql":
+        return {
+            name: str(credential[part]) for name, part in POSTGRES.items() if part in credential
+        }
+    if credential["type"] == "jwt":
+        return {"VALETKEY_TOKEN": str(credential["token"])}
+    raise ValueError("this type of credential cannot be put into an environment")
+
+
+def _run(command: tuple[str, ...], more: dict[str, str]) -> int:
+    """The command's exit code, as a shell would tell it; signals to us go to it."""
+    try:
+        child = subprocess.Popen(command, env={**os.environ, **more})
+    except OSError:
+        click.echo("the command cannot be run", err=True)
+        return NOT_FOUND
+
+    def forward(number: int, frame: object) -> None:
+        child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
+
+
+def _end(desk: Desk, task: str | None, lease: str | None) -> None:
+    """End the task that was made here, or the one lease in a task of somebody else's."""
+    from valetkey.agentside.wire import Refusal, Unreachable
+
+    try:
+        if task is not None:
+            desk.broker.end_task(task)
+        elif lease is not None:
+            desk.post(f"/v1/leases/{lease}/revoke")
+    except (Refusal, Unreachable) as trouble:
+        desk.screen.aside(f"the credential could not be ended now and ends by itself: {trouble}")

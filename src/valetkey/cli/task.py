@@ -1,0 +1,88 @@
+"""`valetkey task`: bounded pieces of work; their end ends every credential."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from valetkey.cli.desk import DONE, WAITING, Desk, poll, stands_at_desk
+from valetkey.cli.values import SECONDS
+
+COLUMNS = ("id", "state", "purpose", "scopes", "owner", "deadline_at")
+LEASES = ("id", "scope", "state", "reason", "proof", "ended_at", "still_valid_until")
+
+
+@click.group()
+def task() -> None:
+    """Start, end and look at tasks."""
+
+
+@task.command()
+@click.option("--purpose", required=True, help="What it is for, told to people.")
+@click.option("--scope", "scopes", multiple=True, required=True, help="A scope it may need.")
+@click.option("--ttl", type=SECONDS, required=True, help="How long it may last, like 30m.")
+@stands_at_desk("workload")
+def start(desk: Desk, purpose: str, scopes: tuple[str, ...], ttl: int) -> int:
+    """Start a task that declares what it may need."""
+    return _shown(desk, desk.broker.start_task(purpose, scopes, ttl))
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@click.option("--wait", type=SECONDS, default=0, help="Wait so long until all ends are proven.")
+@stands_at_desk("either")
+def end(desk: Desk, task_id: str, wait: int) -> int:
+    """End a task with all its credentials; exit 3 while an end is not proven yet."""
+    receipt = desk.broker.end_task(task_id)
+    if receipt["status"] != "complete" and wait:
+        receipt = desk.broker.settled(task_id, within=wait)
+    return _receipt(desk, receipt)
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@click.option("--wait", type=SECONDS, default=0, help="Wait so long until all ends are proven.")
+@stands_at_desk("either")
+def receipt(desk: Desk, task_id: str, wait: int) -> int:
+    """Show what became of every credential of an ended task; exit 3 while it is settling."""
+    found = poll(
+        lambda: desk.broker.receipt(task_id), lambda seen: seen["status"] == "complete", wait
+    )
+    return _receipt(desk, found)
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@stands_at_desk("either")
+def show(desk: Desk, task_id: str) -> int:
+    """Show one task."""
+    return _shown(desk, desk.get(f"/v1/tasks/{quote(task_id, safe='')}"))
+
+
+@task.command("list")
+@stands_at_desk("either")
+def list_(desk: Desk) -> int:
+    """List the tasks that you may see."""
+    found = desk.get("/v1/tasks")
+    desk.screen.listed(found, COLUMNS, found["items"])
+    return DONE
+
+
+def _shown(desk: Desk, found: dict[str, Any]) -> int:
+    names = ("id", "state", "agent_id", "owner", "purpose", "scopes", "started_at", "deadline_at")
+    ended = ("ended_at", "end_reason", "receipt_id")
+    rows = {name: found.get(name) for name in names}
+    desk.screen.show(found, rows | {name: found[name] for name in ended if found.get(name)})
+    return DONE
+
+
+def _receipt(desk: Desk, receipt: dict[str, Any]) -> int:
+    about = {name: receipt[name] for name in ("id", "task", "status", "reason", "ended_at")}
+    if desk.screen.as_json:
+        desk.screen.document(receipt)
+    else:
+        desk.screen.show(receipt, about)
+        desk.screen.listed(receipt, LEASES, receipt["leases"])
+    return DONE if receipt["status"] == "complete" else WAITING

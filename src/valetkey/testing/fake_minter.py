@@ -38,6 +38,8 @@ class FakeMinter:
     after_mint: Callable[[], None] = lambda: None
     before_end: Callable[[], None] = lambda: None
     after_end: Callable[[], None] = lambda: None
+    fail_found: list[BrokerError] = field(default_factory=list)
+    after_found: Callable[[], None] = lambda: None
     lingers: bool = False
     ends: int = 0
 
@@ -93,10 +95,13 @@ class FakeMinter:
 
     def found(self) -> Iterator[Found]:
         """Everything alive with a mark."""
+        if self.fail_found:
+            raise self.fail_found.pop(0)
         for name in list(self.alive):
             mark = Mark.read(name)
             if mark is not None:
                 yield Found(Handle(self.name, "fake", name), mark.installation, mark.lease_id)
+        self.after_found()
 
     def claim(self) -> list[str]:
         """Nothing to claim."""

@@ -38,7 +38,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
-        self._state = _State()
+        self.state = _State()
         self._uses: dict[tuple[str, str], str] = {}
         self._one_at_a_time = threading.RLock()
 
@@ -46,9 +46,12 @@ class MemoryStore:
     def transaction(self) -> Iterator[MemoryTransaction]:
         """Begin; keep everything when the block is left, nothing when it raises."""
         with self._one_at_a_time:
-            working = self._state.copy()
-            yield MemoryTransaction(working, self)
-            self._state = working
+            before = self.state.copy()
+            try:
+                yield MemoryTransaction(self)
+            except BaseException:
+                self.state = before
+                raise
 
     def first_use(self, slot: str, key: str, until: datetime) -> bool:
         """True the first time."""
@@ -68,11 +71,14 @@ class MemoryStore:
 
 
 class MemoryTransaction:
-    """The Transaction port over copied dictionaries."""
+    """The Transaction port over the store's dictionaries."""
 
-    def __init__(self, state: _State, store: MemoryStore) -> None:
-        self._state = state
+    def __init__(self, store: MemoryStore) -> None:
         self._store = store
+
+    @property
+    def _state(self) -> _State:
+        return self._store.state
 
     def now(self) -> datetime:
         return self._store.time

@@ -1,0 +1,165 @@
+"""Stories of comparing: our leases against what really exists outside, both ways."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.flows.stories import MOMENT, facts, issued, kinds, lease_now, leases
+from valetkey.core.ask import LONGEST_TTL
+from valetkey.core.errors import MinterUnavailable
+from valetkey.core.ids import LeaseId, Mark
+from valetkey.core.lease import Lease, LeaseState, Proof
+from valetkey.flows.reconcile import reconcile
+from valetkey.flows.revoke import revoke_lease
+from valetkey.flows.sweep import sweep
+from valetkey.testing.brokers import Stage
+
+
+def out(stage: Stage, count: int = 1) -> list[Lease]:
+    """Credentials that are out."""
+    task = stage.start()
+    return [issued(stage, stage.ask(task)).lease for _ in range(count)]
+
+
+def stray(stage: Stage, installation: str = "") -> str:
+    """An object outside with a mark that no lease of ours has."""
+    lease_id = LeaseId(stage.new_id("lease"))
+    mark = Mark.of(installation or stage.minter.installation, "0" * 12, lease_id)
+    stage.minter.alive[str(mark)] = lease_id
+    return str(mark)
+
+
+def test_when_both_sides_agree_nothing_happens(stage: Stage) -> None:
+    """No fact, no move."""
+    out(stage, 3)
+    before = kinds(stage)
+    comparison = reconcile(stage.broker, "fake")
+    assert (comparison.seen, comparison.held, comparison.problem) == (3, None, None)
+    assert kinds(stage) == before
+
+
+def test_an_object_for_an_ended_lease_reopens_it(stage: Stage) -> None:
+    """LeaseReappeared is the only way out of ENDED; a human is told, and it is ended again."""
+    (lease,) = out(stage)
+    revoke_lease(stage.broker, stage.operator, lease.id)
+    sweep(stage.broker)
+    stage.minter.alive[lease.handle.name] = lease.id
+    assert reconcile(stage.broker, "fake").reappeared == [lease.id]
+    reopened = lease_now(stage, lease)
+    assert (reopened.state, reopened.proof, reopened.ended_at) == (LeaseState.ENDING, None, None)
+    assert [about["lease"] for _, about in stage.alarms.alarms] == [lease.id]
+    sweep(stage.broker)
+    assert lease_now(stage, lease).proof is Proof.VERIFIED
+    assert stage.minter.alive == {}
+    assert kinds(stage).count("LeaseReappeared") == 1
+
+
+def test_an_unknown_object_with_our_mark_is_adopted_and_ended(stage: Stage) -> None:
+    """Somebody must answer for it: it gets a lease, and that lease ends."""
+    name = stray(stage)
+    assert len(reconcile(stage.broker, "fake").unknown) == 1
+    adopted = leases(stage)[0]
+    assert (adopted.handle.name, adopted.state) == (name, LeaseState.ENDING)
+    assert adopted.still_valid_until == stage.broker.store.now() + LONGEST_TTL
+    assert reconcile(stage.broker, "fake").unknown == []
+    sweep(stage.broker)
+    assert stage.minter.alive == {}
+    stage.pass_time(stage.broker.patience.second_tap)
+    sweep(stage.broker)
+    assert lease_now(stage, adopted).proof is Proof.VERIFIED
+
+
+def test_a_missing_object_ends_its_lease_as_vanished(stage: Stage) -> None:
+    """We looked, and there is nothing: verified, with the reason."""
+    gone, stays = out(stage, 2)
+    del stage.minter.alive[gone.handle.name]
+    assert reconcile(stage.broker, "fake").vanished == [gone.id]
+    ended = lease_now(stage, gone)
+    assert (ended.end_reason, ended.proof) == ("vanished", Proof.VERIFIED)
+    assert lease_now(stage, stays).state is LeaseState.ACTIVE
+    assert kinds(stage)[-1] == "LeaseVanished"
+
+
+def test_what_cannot_be_looked_at_is_not_called_vanished(stage: Stage) -> None:
+    """A list that lacks it is no proof without a look."""
+    (lease,) = out(stage)
+    stage.minter.looks = False
+    stage.minter.alive.clear()
+    assert reconcile(stage.broker, "fake").vanished == []
+    assert lease_now(stage, lease).state is LeaseState.ACTIVE
+
+
+@pytest.mark.parametrize("installation", ["zzzzzze1".replace("z", "v"), "abcdefe2"])
+def test_a_foreign_mark_is_reported_and_not_touched(stage: Stage, installation: str) -> None:
+    """Another installation's object, or another epoch's, is not ours to end."""
+    name = stray(stage, installation)
+    assert reconcile(stage.broker, "fake").foreign == [name]
+    sweep(stage.broker)
+    assert name in stage.minter.alive
+    assert facts(stage, kind="ForeignMarkSeen")[0].fact.body["names"] == [name]
+    assert leases(stage) == []
+
+
+def test_a_large_difference_is_held_for_a_human(stage: Stage) -> None:
+    """It looks like a restored backup: report and alarm, but touch nothing."""
+    live = out(stage, 8)
+    stage.minter.alive.clear()
+    comparison = reconcile(stage.broker, "fake")
+    assert comparison.held is not None
+    assert comparison.vanished == []
+    assert {lease_now(stage, x).state for x in live} == {LeaseState.ACTIVE}
+    assert kinds(stage)[-1] == "ReconcileHeld"
+    assert len(stage.alarms.alarms) == 1
+    acted = reconcile(stage.broker, "fake", act_anyway=True)
+    assert len(acted.vanished) == 8
+
+
+def test_many_reappeared_leases_are_held_too(stage: Stage) -> None:
+    """A restored back end shows as many objects of ended leases."""
+    ended = out(stage, 8)
+    for lease in ended:
+        revoke_lease(stage.broker, stage.operator, lease.id)
+    sweep(stage.broker)
+    stage.minter.alive.update({x.handle.name: x.id for x in ended})
+    assert reconcile(stage.broker, "fake").held is not None
+    assert {lease_now(stage, x).state for x in ended} == {LeaseState.ENDED}
+
+
+def test_an_object_ended_while_we_compared_does_not_reopen_its_lease(stage: Stage) -> None:
+    """It was listed, then ended with proof: one more look prevents a false alarm."""
+    (lease,) = out(stage)
+    stage.minter.after_found = lambda: ends(stage, lease)
+    assert reconcile(stage.broker, "fake").reappeared == []
+    assert lease_now(stage, lease).proof is Proof.VERIFIED
+    assert stage.alarms.alarms == []
+
+
+def ends(stage: Stage, lease: Lease) -> None:
+    """The operator ends the lease, with proof."""
+    with stage.broker.store.transaction() as tx:
+        current = tx.lease(lease.id)
+        assert current is not None
+        tx.save_lease(current.ended(Proof.VERIFIED, tx.now()))
+    stage.minter.alive.pop(lease.handle.name)
+
+
+def test_a_minter_that_is_away_is_a_problem_and_no_difference(stage: Stage) -> None:
+    """Not being able to list is not an empty list."""
+    (lease,) = out(stage)
+    stage.minter.fail_found.append(MinterUnavailable())
+    comparison = reconcile(stage.broker, "fake")
+    assert comparison.problem == "minter_unavailable"
+    assert lease_now(stage, lease).state is LeaseState.ACTIVE
+
+
+def test_a_lease_being_minted_or_ended_is_left_to_its_own_path(stage: Stage) -> None:
+    """Neither its presence nor its absence is odd while something works on it."""
+    seen: list[object] = []
+    stage.minter.before_mint = lambda: seen.append(reconcile(stage.broker, "fake"))
+    stage.minter.after_mint = lambda: seen.append(reconcile(stage.broker, "fake"))
+    (lease,) = out(stage)
+    stage.pass_time(timedelta(minutes=5) + MOMENT)
+    assert lease_now(stage, lease).state is LeaseState.ACTIVE
+    assert [(x.unknown, x.vanished, x.reappeared) for x in seen] == [([], [], [])] * 2  # type: ignore[attr-defined]

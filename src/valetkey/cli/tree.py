@@ -11,6 +11,11 @@ import valetkey as package
 COMMANDS = {
     "dev": ("dev:dev", "Run PostgreSQL, OpenBao, an issuer and Valetkey on this machine."),
     "demo": ("demo:demo", "Tell the whole story of a credential on a stack of its own."),
+    "serve": ("operate:serve", "Serve the API and end what is due."),
+    "migrate": ("operate:migrate", "Bring the database schema to this version."),
+    "sweep": ("operate:sweep", "End everything that is due now."),
+    "reconcile": ("operate:reconcile", "Compare leases with what exists outside, both ways."),
+    "doctor": ("operate:doctor", "Look for broken invariants."),
     "login": ("login:login", "Log in as a person."),
     "logout": ("login:logout", "Forget the login of this profile."),
     "whoami": ("login:whoami", "Show who the broker says we are."),

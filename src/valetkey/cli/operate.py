@@ -1,0 +1,177 @@
+"""`valetkey serve`, `migrate`, `sweep`, `reconcile`, `doctor`: what runs beside the database.
+
+These read `valetkey.yaml` and work on the store and the back ends directly; they need no login,
+because who can read that file's secrets is the operator of this installation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from valetkey.cli.desk import DONE, REFUSED, UNREACHABLE, USAGE
+from valetkey.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from valetkey.bootstrap import House
+    from valetkey.settings import Settings
+
+_config = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The configuration; otherwise VALETKEY_CONFIG, ./valetkey.yaml, /etc/valetkey/.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.command()
+@_config
+@click.pass_context
+def serve(ctx: click.Context, config: Path | None) -> None:
+    """Serve the API and end what is due, until SIGTERM."""
+    from valetkey.bootstrap import serve as serve_until_told
+
+    def run(settings: Settings) -> int:
+        serve_until_told(settings)
+        return DONE
+
+    ctx.exit(_with_settings(Screen(as_json=False), config, run))
+
+
+@click.command()
+@_config
+@_json
+@click.pass_context
+def migrate(ctx: click.Context, config: Path | None, as_json: bool) -> None:
+    """Bring the database schema to this version, as its owner role."""
+    from valetkey.bootstrap import read_secret
+    from valetkey.store.migrations import migrate as bring_up
+
+    screen = Screen(as_json)
+
+    def run(settings: Settings) -> int:
+        file = settings.database.migration_url_file
+        if file is None:
+            raise click.UsageError("database.migration_url_file is not set")
+        bring_up(read_secret(file), app_role=settings.database.app_role)
+        screen.show({"migrated": True}, {"schema": "is at this version"})
+        return DONE
+
+    ctx.exit(_with_settings(screen, config, run))
+
+
+@click.command()
+@_config
+@_json
+@click.pass_context
+def sweep(ctx: click.Context, config: Path | None, as_json: bool) -> None:
+    """End everything that is due now, once."""
+    from valetkey.flows.sweep import sweep as sweep_once
+
+    screen = Screen(as_json)
+
+    def run(house: House) -> int:
+        claimed = 0
+        while found := sweep_once(house.broker):
+            claimed += found
+        screen.show({"claimed": claimed}, {"claimed": claimed})
+        return DONE
+
+    ctx.exit(_with_house(screen, config, run))
+
+
+@click.command()
+@_config
+@_json
+@click.option("--act", is_flag=True, help="Act on a difference that was held for a human.")
+@click.pass_context
+def reconcile(ctx: click.Context, config: Path | None, as_json: bool, act: bool) -> None:
+    """Compare our leases with what exists at every back end, both ways; exit 1 when held."""
+    from valetkey.flows.reconcile import reconcile as compare
+
+    screen = Screen(as_json)
+
+    def run(house: House) -> int:
+        found = {
+            name: vars(compare(house.broker, name, act_anyway=act)) for name in house.broker.minters
+        }
+        columns = ("minter", "seen", "unknown", "reappeared", "vanished", "foreign", "held")
+        lines = [{"minter": name, **_counted(one)} for name, one in found.items()]
+        screen.listed(found, columns, lines)
+        return REFUSED if any(one["held"] or one["problem"] for one in found.values()) else DONE
+
+    ctx.exit(_with_house(screen, config, run))
+
+
+@click.command()
+@_config
+@_json
+@click.pass_context
+def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
+    """Look for broken invariants in the database and the back ends; exit 1 when there are any."""
+    from valetkey.flows.doctor import CHECKED
+    from valetkey.flows.doctor import doctor as look
+
+    screen = Screen(as_json)
+
+    def run(house: House) -> int:
+        broken = [vars(violation) for violation in look(house.broker)]
+        unready = house.problems()
+        told = {"checked": list(CHECKED), "violations": broken, "unready": unready}
+        screen.listed(told, ("invariant", "about", "detail"), broken)
+        for reason in unready:
+            screen.say(f"not ready: {reason}")
+        if not broken:
+            screen.say(f"{len(CHECKED)} invariants hold: {', '.join(CHECKED)}")
+        return REFUSED if broken else DONE
+
+    ctx.exit(_with_house(screen, config, run))
+
+
+def _counted(one: dict[str, Any]) -> dict[str, Any]:
+    return {name: len(value) if isinstance(value, list) else value for name, value in one.items()}
+
+
+def _with_house(screen: Screen, config: Path | None, run: Callable[[House], int]) -> int:
+    from valetkey.bootstrap import open_house
+
+    def opened(settings: Settings) -> int:
+        house = open_house(settings)
+        try:
+            return run(house)
+        finally:
+            house.close()
+
+    return _with_settings(screen, config, opened)
+
+
+def _with_settings(screen: Screen, config: Path | None, run: Callable[[Settings], int]) -> int:
+    """Run with the settings; what is wrong with them, or with what they name, is told."""
+    from pydantic import ValidationError
+
+    from valetkey.bootstrap import WrongDatabaseRole, config_path, load_settings
+    from valetkey.core.errors import BrokerError
+    from valetkey.policy.problems import FilesInvalid
+
+    try:
+        return run(load_settings(config or config_path()))
+    except FilesInvalid as wrong:
+        for problem in wrong.problems:
+            screen.aside(str(problem))
+        return USAGE
+    except ValidationError as wrong:
+        for error in wrong.errors(include_input=False, include_url=False, include_context=False):
+            screen.aside(f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}")
+        return USAGE
+    except WrongDatabaseRole:
+        screen.aside("serve must not be the owner of its tables: use the application role")
+        return USAGE
+    except (OSError, ValueError) as wrong:
+        screen.aside(f"the configuration names something that cannot be used: {wrong}")
+        return USAGE
+    except BrokerError as away:
+        screen.refused({"code": away.code, "detail": away.detail, "next_action": away.next_action})
+        return UNREACHABLE

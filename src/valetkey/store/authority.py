@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Table, func, select
+from sqlalchemy import Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from valetkey.core.agent import Agent, Binding
@@ -14,10 +14,11 @@ from valetkey.core.decision import Decision
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.task import Task
 from valetkey.store import mapping
-from valetkey.store.session import KEY, Session, all_of
+from valetkey.store.session import KEY, Hold, Session, all_of, by_id
 from valetkey.store.tables import agents, approvals, bindings, decisions, grants, tasks
 
 NEWEST = 500
+_TURN = f"SELECT pg_advisory_xact_lock({KEY}, hashtext(%(name)s))"
 
 
 class Authority(Session):
@@ -25,7 +26,7 @@ class Authority(Session):
 
     def agent(self, agent_id: str, *, lock: bool = False) -> Agent | None:
         """One agent by id."""
-        row = self._one(_locked(select(agents).where(agents.c.id == agent_id), lock))
+        row = self._one(by_id(agents, _hold(lock)), {"id": agent_id})
         return mapping.agent_from(row) if row else None
 
     def agent_named(self, name: str) -> Agent | None:
@@ -61,9 +62,7 @@ class Authority(Session):
 
     def task(self, task_id: str, *, lock: bool = False, share: bool = False) -> Task | None:
         """One task; `share` keeps it from ending until we commit."""
-        query = select(tasks).where(tasks.c.id == task_id)
-        query = query.with_for_update(read=True) if share else _locked(query, lock)
-        row = self._one(query)
+        row = self._one(by_id(tasks, "share" if share else _hold(lock)), {"id": task_id})
         return mapping.task_from(row) if row else None
 
     def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
@@ -105,18 +104,13 @@ class Authority(Session):
 
     def grant(self, grant_id: str, *, lock: bool = False) -> Grant | None:
         """One grant."""
-        row = self._one(_locked(select(grants).where(grants.c.id == grant_id), lock))
+        row = self._one(by_id(grants, _hold(lock)), {"id": grant_id})
         return mapping.grant_from(row) if row else None
 
     def grant_by_key(self, task_id: str, idempotency_key: str) -> Grant | None:
         """The grant of this key; askers of one key wait for each other here."""
-        name = f"{task_id} {idempotency_key}"
-        turn = func.pg_advisory_xact_lock(KEY, func.hashtext(name))
-        self._connection.execute(select(turn))
-        query = select(grants).where(
-            grants.c.task_id == task_id, grants.c.idempotency_key == idempotency_key
-        )
-        row = self._one(query.with_for_update())
+        self._connection.exec_driver_sql(_TURN, {"name": f"{task_id} {idempotency_key}"})
+        row = self._one(_GRANT_BY_KEY, {"task": task_id, "key": idempotency_key})
         return mapping.grant_from(row) if row else None
 
     def grants(self, state: str | None, task_id: str | None) -> Sequence[Grant]:
@@ -156,5 +150,12 @@ class Authority(Session):
         return self._connection.execute(added, row).first() is not None
 
 
-def _locked(query: Select[Any], lock: bool) -> Select[Any]:
-    return query.with_for_update() if lock else query
+def _hold(lock: bool) -> Hold:
+    return "change" if lock else ""
+
+
+_GRANT_BY_KEY = (
+    select(grants)
+    .where(grants.c.task_id == bindparam("task"), grants.c.idempotency_key == bindparam("key"))
+    .with_for_update()
+)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select, true
+from sqlalchemy import ColumnElement, Text, and_, bindparam, func, or_, select, true
 
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import Lease
 from valetkey.store import mapping
-from valetkey.store.session import BARRIER, Session, all_of
+from valetkey.store.session import BARRIER, Session, all_of, by_id
 from valetkey.store.tables import facts, kills, leases
 
 NEWEST = 500
@@ -36,21 +36,7 @@ class Lifecycle(Session):
 
     def kills_over(self, reach: Reach) -> Sequence[Kill]:
         """Kills in force over this piece of authority."""
-        covers = or_(
-            kills.c.height == "everything",
-            *(
-                (kills.c.height == height) & (kills.c.subject == subject)
-                for height, subject in (
-                    ("agent", reach.agent_id),
-                    ("task", reach.task_id),
-                    ("target", reach.target),
-                    ("lease", reach.lease_id),
-                )
-                if subject is not None
-            ),
-        )
-        query = select(kills).where(kills.c.released_at.is_(None), covers)
-        return [mapping.kill_from(row) for row in self._many(query)]
+        return [mapping.kill_from(row) for row in self._many(_KILLS_OVER, vars(reach))]
 
     def kills_in_force(self) -> Sequence[Kill]:
         """Every kill that is not released."""
@@ -59,7 +45,7 @@ class Lifecycle(Session):
 
     def kill(self, kill_id: str) -> Kill | None:
         """One kill, locked."""
-        row = self._one(select(kills).where(kills.c.id == kill_id).with_for_update())
+        row = self._one(by_id(kills, "change"), {"id": kill_id})
         return mapping.kill_from(row) if row else None
 
     def add_kill(self, kill: Kill) -> None:
@@ -72,8 +58,7 @@ class Lifecycle(Session):
 
     def lease(self, lease_id: str, *, lock: bool = False) -> Lease | None:
         """One lease."""
-        query = select(leases).where(leases.c.id == lease_id)
-        row = self._one(query.with_for_update() if lock else query)
+        row = self._one(by_id(leases, "change" if lock else ""), {"id": lease_id})
         return mapping.lease_from(row) if row else None
 
     def add_lease(self, lease: Lease) -> None:
@@ -83,12 +68,9 @@ class Lifecycle(Session):
     def save_lease(self, lease: Lease) -> bool:
         """Write a lease if its fence has not moved; the row gets the next one."""
         row = {**mapping.lease_row(lease), "fence": lease.fence + 1}
-        change = (
-            leases.update()
-            .where(leases.c.id == lease.id, leases.c.fence == lease.fence)
-            .values(**{key: value for key, value in row.items() if key not in _FIXED})
-        )
-        return self._connection.execute(change).rowcount == 1
+        values = {name: value for name, value in row.items() if name not in _FIXED}
+        values |= {"this_id": lease.id, "this_fence": lease.fence}
+        return self._connection.execute(_CHANGED_LEASE, values).rowcount == 1
 
     def leases_of_task(self, task_id: str) -> Sequence[Lease]:
         """Every lease of a task, oldest first."""
@@ -178,6 +160,25 @@ class Lifecycle(Session):
 _FIXED = frozenset(
     {"id", "grant_id", "task_id", "agent_id", "owner", "target", "scope", "catalogue_digest"}
     | {"minter", "handle", "created_at", "requested_ttl_seconds", "cut_by", "end_class"}
+)
+
+_CHANGED_LEASE = leases.update().where(
+    leases.c.id == bindparam("this_id"), leases.c.fence == bindparam("this_fence")
+)
+_KILLS_OVER = select(kills).where(
+    kills.c.released_at.is_(None),
+    or_(
+        kills.c.height == "everything",
+        *(
+            and_(kills.c.height == height, kills.c.subject == bindparam(name, type_=Text))
+            for height, name in (
+                ("agent", "agent_id"),
+                ("task", "task_id"),
+                ("target", "target"),
+                ("lease", "lease_id"),
+            )
+        ),
+    ),
 )
 
 

@@ -5,13 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, func, insert, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+)
 
 BARRIER = 0x56_4B_01
 DUTY = 0x56_4B_02
 KEY = 0x56_4B_03
+
+Hold = Literal["", "share", "change"]
+"""How a row is locked when it is read: not, against change by others, or to be changed."""
 
 
 class Session:
@@ -36,25 +52,29 @@ class Session:
 
         if self._facts:
             waiting, self._facts = self._facts, []
-            self._connection.execute(insert(facts), waiting)
+            self._connection.execute(adding(facts), waiting)
 
     def _read_clock(self, statement: str) -> None:
         at = self._connection.exec_driver_sql(statement).scalar_one()
         self._began = (at, time.monotonic())
 
-    def _one(self, query: Select[Any]) -> Mapping[str, Any] | None:
-        row = self._connection.execute(query).mappings().first()
+    def _one(
+        self, query: Select[Any], values: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any] | None:
+        row = self._connection.execute(query, values).mappings().first()
         return dict(row) if row is not None else None
 
-    def _many(self, query: Select[Any]) -> Sequence[Mapping[str, Any]]:
-        return [dict(row) for row in self._connection.execute(query).mappings()]
+    def _many(
+        self, query: Select[Any], values: Mapping[str, Any] | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        return [dict(row) for row in self._connection.execute(query, values).mappings()]
 
     def _insert(self, table: Table, row: Mapping[str, Any]) -> None:
-        self._connection.execute(insert(table), row)
+        self._connection.execute(adding(table), row)
 
     def _update(self, table: Table, row: Mapping[str, Any]) -> None:
-        change = table.update().where(table.c.id == row["id"]).values(**row)
-        self._connection.execute(change)
+        changes = {name: value for name, value in row.items() if name != "id"}
+        self._connection.execute(changing(table), {**changes, "this_id": row["id"]})
 
     def try_lead(self, duty: str) -> bool:
         """Be the only one doing this duty until the transaction ends."""
@@ -62,9 +82,28 @@ class Session:
         return bool(self._connection.execute(select(lead)).scalar_one())
 
 
+@lru_cache(maxsize=64)
+def by_id(table: Table, hold: Hold = "") -> Select[Any]:
+    """The row of a table whose `id` is given; built once, for building costs what asking does."""
+    query = select(table).where(table.c.id == bindparam("id"))
+    return query if not hold else query.with_for_update(read=hold == "share")
+
+
+@lru_cache(maxsize=64)
+def adding(table: Table) -> Insert:
+    """A new row of a table."""
+    return insert(table)
+
+
+@lru_cache(maxsize=64)
+def changing(table: Table) -> Update:
+    """The row whose `id` is given as `this_id`, with the columns given beside it."""
+    return table.update().where(table.c.id == bindparam("this_id"))
+
+
 def all_of(*conditions: ColumnElement[bool] | None) -> list[ColumnElement[bool]]:
     """The conditions that were given."""
     return [condition for condition in conditions if condition is not None]
 
 
-__all__ = ["BARRIER", "KEY", "Session", "all_of", "text"]
+__all__ = ["BARRIER", "KEY", "Hold", "Session", "all_of", "by_id", "text"]

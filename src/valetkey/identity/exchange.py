@@ -88,6 +88,9 @@ class Exchange:
     def run(self, form: Mapping[str, str], sent: Sent, now: datetime) -> Exchanged:
         """Exchange the form's subject_token for a token bound to the key of the DPoP proof.
 
+        Nothing is written before both proofs have verified, so that a stranger cannot fill the
+        store.
+
         Raises a BrokerError that names its RFC 6749 code in `extra["oauth_error"]`, unless the
         fault is ours (NotReady, StoreUnavailable).
         """
@@ -97,6 +100,7 @@ class Exchange:
         try:
             proof = self.reader.read(token, dpop.jkt, now)
             _check_slot(form, proof)
+            spend_once(self.uses, "dpop", (dpop.jkt, dpop.jti), dpop.until)
             spend_proof(self.uses, proof, dpop.jkt)
             caller = self._caller(proof, dpop.jkt, now)
             return self._answer(caller, proof, now)
@@ -121,11 +125,9 @@ class Exchange:
 
     def _bound_to(self, sent: Sent, now: datetime) -> DpopProof:
         try:
-            dpop = verify_dpop(sent, now)
-            spend_once(self.uses, "dpop", (dpop.jkt, dpop.jti), dpop.until)
+            return verify_dpop(sent, now)
         except BrokerError as because:
             raise refused(because, "invalid_dpop_proof") from None
-        return dpop
 
     def _caller(self, proof: VerifiedProof, jkt: str, now: datetime) -> Caller:
         caller = Caller(

@@ -12,7 +12,7 @@ from valetkey.cli.screen import Screen
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 _folder = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-COLUMNS = ("scope", "parameters", "max_ttl", "mutates", "outcome", "end_class")
+COLUMNS = ("scope", "parameters", "max_ttl", "mutates", "end_class", "summary")
 
 
 @click.group()
@@ -88,4 +88,17 @@ def problems_told(screen: Screen, problems: list[Any]) -> int:
 
 
 def _of(target: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{**scope, "scope": f"{target['name']}:{scope['name']}"} for scope in target["scopes"]]
+    return [
+        {
+            **scope,
+            "scope": f"{target['name']}:{scope['name']}",
+            "parameters": [_parameter(one) for one in scope["parameters"]],
+        }
+        for scope in target["scopes"]
+    ]
+
+
+def _parameter(one: dict[str, Any]) -> str:
+    if one["kind"] == "enum":
+        return f"{one['name']}={'|'.join(one['values'])}"
+    return f"{one['name']}={one['kind']}"

@@ -7,7 +7,7 @@ import click
 from valetkey.cli.desk import DONE, Desk, stands_at_desk
 from valetkey.cli.values import INSTANT
 
-COLUMNS = ("number", "at", "kind", "outcome", "by", "agent", "task", "grant", "lease")
+COLUMNS = ("number", "at", "kind", "outcome", "by", "agent_id", "lease_id")
 
 
 @click.group()

@@ -46,9 +46,10 @@ def serve(ctx: click.Context, config: Path | None) -> None:
 @_json
 @click.pass_context
 def migrate(ctx: click.Context, config: Path | None, as_json: bool) -> None:
-    """Bring the database schema to this version, as its owner role."""
+    """Bring the database schema to this version, as its owner; show the installation's id."""
     from valetkey.bootstrap import read_secret
     from valetkey.store.migrations import migrate as bring_up
+    from valetkey.store.sql_store import open_store
 
     screen = Screen(as_json)
 
@@ -56,8 +57,13 @@ def migrate(ctx: click.Context, config: Path | None, as_json: bool) -> None:
         file = settings.database.migration_url_file
         if file is None:
             raise click.UsageError("database.migration_url_file is not set")
-        bring_up(read_secret(file), app_role=settings.database.app_role)
-        screen.show({"migrated": True}, {"schema": "is at this version"})
+        url = read_secret(file)
+        bring_up(url, app_role=settings.database.app_role)
+        store = open_store(url)
+        installation = store.installation()
+        store.close()
+        told = {"migrated": True, "installation": installation}
+        screen.show(told, {"schema": "is at this version", "installation": installation})
         return DONE
 
     ctx.exit(_with_settings(screen, config, run))

@@ -76,3 +76,19 @@ def _duration(seconds: int) -> str:
         if seconds % size == 0:
             return f"PT{seconds // size}{unit}"
     return f"PT{seconds}S"
+
+
+def told_rows(page: str, cells: int, compared: int) -> set[tuple[str, ...]]:
+    """The first `compared` cells of every row that has `cells`; each must end in a sentence."""
+    wide = [row for row in rows(page) if len(row) == cells]
+    assert all(row[-1].endswith((".", ":")) for row in wide), "a row lacks its sentence"
+    return {row[:compared] for row in wide}
+
+
+def complaint(page: str, meant: set[tuple[str, ...]], told: set[tuple[str, ...]]) -> str:
+    """What to do about a difference; empty when there is none."""
+    missing = sorted("| " + " | ".join(row) + " |" for row in meant - told)
+    stale = sorted("| " + " | ".join(row) + " |" for row in told - meant)
+    if not missing and not stale:
+        return ""
+    return "\n".join([f"docs/reference/{page} lacks:", *missing, "and has too much:", *stale])

@@ -12,11 +12,12 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import hvac
 import urllib3
@@ -27,6 +28,7 @@ from valetkey.core.errors import MinterRefused, MinterUnavailable, OutcomeUnknow
 
 _PATH = re.compile(r"/?v1(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+/?")
 REQUEST_LIMIT = 90.0
+_PATIENT = urllib3.Timeout(connect=5, read=REQUEST_LIMIT + 15)
 
 
 class PooledAdapter(Adapter):  # type: ignore[misc]
@@ -34,7 +36,7 @@ class PooledAdapter(Adapter):  # type: ignore[misc]
 
     def __init__(self, base_uri: str, token: str, **kwargs: Any) -> None:
         super().__init__(base_uri=base_uri, token=token, session=kwargs.pop("session"))
-        self._pool: urllib3.PoolManager = kwargs.pop("pool")
+        self._wire: Wire = kwargs.pop("wire")
 
     def get_login_token(self, response: dict[str, Any]) -> str:
         """The token of a login's answer."""
@@ -49,24 +51,59 @@ class PooledAdapter(Adapter):  # type: ignore[misc]
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Send one request; raises hvac's exceptions for any status that is not 2xx."""
-        if not _PATH.fullmatch(url):
+        return self._wire.send(method.upper(), url, self.token, kwargs.get("json"), headers)
+
+
+class Wire:
+    """One host's connections, and one request over them as OpenBao wants it."""
+
+    def __init__(self, address: str, *, ca_file: str | None, connections: int) -> None:
+        pools = urllib3.PoolManager(
+            num_pools=1, maxsize=connections, ca_certs=ca_file, cert_reqs="CERT_REQUIRED"
+        )
+        self._pool = pools.connection_from_url(address)
+        self._before = urlsplit(address).path.rstrip("/")
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        token: str | None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """The JSON answer; raises hvac's exceptions for any status that is not 2xx."""
+        if not _PATH.fullmatch(path):
             raise refused.InvalidRequest("not a path we send")
         sent = {"X-Vault-Request": "true", **(headers or {})}
-        if self.token:
-            sent["X-Vault-Token"] = self.token
-        body = kwargs.get("json")
-        answer = self._pool.request(
-            method.upper(),
-            self.urljoin(self.base_uri, url),
-            body=None if body is None else json.dumps(body),
-            headers=sent,
-            redirect=False,
-            retries=False,
-            timeout=urllib3.Timeout(connect=5, read=REQUEST_LIMIT + 15),
-        )
+        if token:
+            sent["X-Vault-Token"] = token
+        answer = self._request(method, path, sent, None if body is None else json.dumps(body))
         if not 200 <= answer.status < 300:
             raise refused.VaultError.from_status(answer.status, "OpenBao refused")
         return dict(json.loads(answer.data)) if answer.data else {}
+
+    def look(self, path: str, timeout: float) -> urllib3.BaseHTTPResponse:
+        """The whole answer to a GET without a token, within so many seconds."""
+        return self._request("GET", path, {}, None, urllib3.Timeout(timeout))
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: str | None,
+        timeout: urllib3.Timeout = _PATIENT,
+    ) -> urllib3.BaseHTTPResponse:
+        return self._pool.urlopen(
+            method,
+            self._before + path,
+            body=body,
+            headers=headers,
+            redirect=False,
+            retries=False,
+            timeout=timeout,
+        )
 
 
 class _NoSession:
@@ -83,12 +120,7 @@ class Bao:
 
     def __init__(self, address: str, *, ca_file: str | None = None, connections: int = 48) -> None:
         self.address = address
-        self._pool = urllib3.PoolManager(
-            num_pools=2,
-            maxsize=connections,
-            ca_certs=ca_file,
-            cert_reqs="CERT_REQUIRED",
-        )
+        self._wire = Wire(address, ca_file=ca_file, connections=connections)
 
     def client(self, token: str) -> hvac.Client:
         """An hvac client over the pool; the token is explicit, never found somewhere."""
@@ -97,7 +129,7 @@ class Bao:
             token=token,
             adapter=PooledAdapter,
             session=_NoSession(),
-            pool=self._pool,
+            wire=self._wire,
         )
 
     def call(
@@ -105,20 +137,17 @@ class Bao:
     ) -> dict[str, Any]:
         """One request under a login; raises MinterRefused, MinterUnavailable, OutcomeUnknown."""
         with mapped():
-            adapter = self.client(login.token()).adapter
             try:
-                answer: dict[str, Any] = adapter.request(method, f"/v1/{path}", json=body)
+                return self._wire.send(method, f"/v1/{path}", login.token(), body)
             except refused.Forbidden:
                 login.forget()
                 raise
-        return answer
 
     def names(self, login: Login, path: str) -> list[str]:
         """LIST; an empty list when there is nothing."""
         try:
             with mapped():
-                adapter = self.client(login.token()).adapter
-                answer = adapter.request("LIST", f"/v1/{path}")
+                answer = self._wire.send("LIST", f"/v1/{path}", login.token())
         except NothingThere:
             return []
         return [str(name) for name in answer["data"]["keys"]]
@@ -130,9 +159,7 @@ class Bao:
     def health(self, now: datetime, skew: timedelta) -> str | None:
         """Why it cannot work now (sealed, away, its clock too far from `now`), or None."""
         try:
-            answer = self._pool.request(
-                "GET", f"{self.address}/v1/sys/health", redirect=False, retries=False, timeout=5
-            )
+            answer = self._wire.look("/v1/sys/health", 5)
         except urllib3.exceptions.HTTPError:
             return "OpenBao cannot be reached"
         states = {501: "OpenBao is not initialised", 503: "OpenBao is sealed"}

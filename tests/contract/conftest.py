@@ -1,0 +1,44 @@
+"""Each port with its fake and its real thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.databases import Databases
+from tests.stack import stack as stack
+from valetkey.devstack.stack import Stack
+from valetkey.ports import Store
+from valetkey.store.sql_store import SqlStore, open_store
+from valetkey.testing.memory_store import MemoryStore
+
+
+@pytest.fixture(scope="session")
+def databases(stack: Stack) -> Databases:
+    """Databases on the real PostgreSQL of the session."""
+    return Databases(stack)
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[str]:
+    """The name of a fresh, migrated database."""
+    with databases.fresh() as name:
+        yield name
+
+
+@pytest.fixture
+def sql_store(databases: Databases, database: str) -> Iterator[SqlStore]:
+    """The real store on a fresh database, as the application's role."""
+    store = open_store(databases.app(database), pool=24)
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """The fake store, then the real one."""
+    if request.param == "memory":
+        return MemoryStore()
+    real: SqlStore = request.getfixturevalue("sql_store")
+    return real

@@ -1,0 +1,60 @@
+"""A database of its own for each test: copied from one that was migrated once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from valetkey.devstack import orders
+from valetkey.devstack.stack import Stack
+from valetkey.store.migrations import migrate
+
+TEMPLATE = "valetkey_template"
+_numbers = itertools.count(1)
+
+
+def dialect(dsn: str) -> str:
+    """The same address in SQLAlchemy's words."""
+    return dsn.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+class Databases:
+    """Makes databases on the stack's PostgreSQL; `owner` and `app` are addresses of one of them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._create(TEMPLATE, "template1")
+        migrate(self.owner(TEMPLATE))
+
+    def owner(self, name: str) -> str:
+        """The address of a database as its owner."""
+        return dialect(self._stack.postgres.dsn(name, orders.OWNER))
+
+    def app(self, name: str) -> str:
+        """The address of a database as the application."""
+        return dialect(self._stack.postgres.dsn(name, orders.APP))
+
+    def superuser(self, name: str) -> str:
+        """The address of a database as PostgreSQL's superuser, for psycopg."""
+        return self._stack.postgres.dsn(name)
+
+    @contextmanager
+    def fresh(self, template: str = TEMPLATE) -> Iterator[str]:
+        """The name of a new database, gone afterwards."""
+        name = f"valetkey_test_{next(_numbers)}"
+        self._create(name, template)
+        try:
+            yield name
+        finally:
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _create(self, name: str, template: str) -> None:
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {orders.OWNER}")
+        self._run(f"GRANT CONNECT ON DATABASE {name} TO {orders.APP}")
+
+    def _run(self, statement: str) -> None:
+        with psycopg.connect(self._stack.postgres.dsn("postgres"), autocommit=True) as connection:
+            connection.execute(statement)

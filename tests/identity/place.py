@@ -75,7 +75,8 @@ class Place:
     @classmethod
     def opened(cls, stack: ExitStack) -> Place:
         """A place with its three issuers running."""
-        place = cls(*(stack.enter_context(LocalIssuer()) for _ in range(3)))
+        workloads, github, people = (stack.enter_context(LocalIssuer()) for _ in range(3))
+        place = cls(workloads, github, people)
         bot = AgentIdentity("agent_bot", "refund-bot", "binding_1")
         place.bindings.listed.append(("workloads", {"sub": BOT}, bot))
         return place
@@ -123,7 +124,7 @@ class Place:
         """The time in seconds since 1970."""
         return self.time.at.timestamp()
 
-    def bot(self, header: Mapping[str, object] | None = None, **claims: object) -> str:
+    def bot(self, header: Mapping[str, object] | None = None, /, **claims: object) -> str:
         """The agent's platform proof, with changes."""
         return self.workloads.sign(self.now, {"sub": BOT, "aud": US, **claims}, header)
 

@@ -12,6 +12,7 @@ from valetkey.core.errors import (
     BrokerError,
     InvalidDpopProof,
     InvalidRequest,
+    NotReady,
     OutsideTrustRule,
     TrustRuleTooWide,
     Unauthenticated,
@@ -22,7 +23,7 @@ from valetkey.core.trust import Allowance, Provision, TrustRule
 from valetkey.identity.authenticator import Authenticator, Behind, Registered
 from valetkey.identity.bindings import AgentIdentity
 from valetkey.identity.oauth import read_form
-from valetkey.testing.issuer import WITHOUT
+from valetkey.testing.issuer import WITHOUT, Answer
 
 _TYPE = "urn:ietf:params:oauth:token-type:"
 
@@ -334,3 +335,15 @@ def test_an_expired_token_opens_nothing(place: Place) -> None:
     with pytest.raises(BrokerError) as refused:
         place.call(token)
     assert refused.value.code == "token_expired"
+
+
+def test_an_issuer_that_is_away_is_our_fault_and_not_the_proofs(place: Place) -> None:
+    """It is answered as not ready, to be tried again, and the proof stays unused."""
+    place.workloads.answer = Answer(503)
+    form = place.form(place.bot())
+    with pytest.raises(NotReady) as refused:
+        place.exchange(form)
+    assert "oauth_error" not in refused.value.extra
+    assert refused.value.retry_after
+    place.workloads.answer = None
+    assert place.exchange(form)

@@ -32,12 +32,12 @@ def header(**changes: object) -> Make:
 
 def claims(**changes: object) -> Make:
     """A proof whose claims are changed."""
-    return lambda place: place.bot(**changes)
+    return lambda place: place.bot(None, **changes)
 
 
 def later(**seconds: int) -> Make:
     """A proof whose times are moved relative to now."""
-    return lambda place: place.bot(**{k: int(place.now) + v for k, v in seconds.items()})
+    return lambda place: place.bot(None, **{k: int(place.now) + v for k, v in seconds.items()})
 
 
 def rewritten(change: Callable[[list[str]], str]) -> Make:
@@ -104,6 +104,12 @@ def json_serialisation(place: Place) -> str:
     return json.dumps({"protected": head, "payload": body, "signature": signature})
 
 
+def with_symmetric_key(place: Place) -> str:
+    """The kid of a symmetric key that the issuer lists."""
+    place.workloads.shown.append({"kty": "oct", "k": "AAAA", "kid": "sym"})
+    return place.bot({"kid": "sym"})
+
+
 def small_rsa() -> RSAKey:
     """A 1024-bit key."""
     return RSAKey.generate_key(1024)
@@ -153,13 +159,7 @@ REFUSED: dict[str, tuple[Make, type[BrokerError]]] = {
         Unauthenticated,
     ),
     "1024-bit RSA": (with_key(small_rsa, "RS256"), Unauthenticated),
-    "symmetric key in the set": (
-        lambda place: (
-            place.workloads.shown.append({"kty": "oct", "k": "AAAA", "kid": "sym"}),
-            place.bot({"kid": "sym"}),
-        )[1],
-        Unauthenticated,
-    ),
+    "symmetric key in the set": (with_symmetric_key, Unauthenticated),
     "key for encryption": (
         with_key(lambda: ECKey.generate_key("P-256"), "ES256", {"use": "enc"}),
         Unauthenticated,

@@ -62,6 +62,8 @@ class IssuerRecord:
             raise ValueError(f"issuer {self.name}: jwks_uri must be https, or http on loopback")
         if not self.algorithms or not self.algorithms <= _ASYMMETRIC:
             raise ValueError(f"issuer {self.name}: algorithms must be asymmetric and named")
+        if any(word != word.lower() for word in self.typ):
+            raise ValueError(f"issuer {self.name}: typ is written in small letters")
         if not (self.issuer and self.audience) or self.max_life <= timedelta(0):
             raise ValueError(f"issuer {self.name}: issuer, audience and max_life are required")
 
@@ -113,9 +115,9 @@ class TrustRule:
     allows: Allowance
 
     def __post_init__(self) -> None:
-        if not any(all(self.match.get(c) for c in ids) for ids in _PINNED_IDS):
+        if not _some(_PINNED_IDS, self.match):
             raise TrustRuleTooWide(f"rule {self.name}: the platform's ids are not pinned")
-        if not any(all(self.match.get(c) for c in some) for some in _CONDITIONS):
+        if not _some(_CONDITIONS, self.match):
             raise TrustRuleTooWide(f"rule {self.name}: no environment or ref condition")
         if any("*" in word for word in self._words()):
             raise TrustRuleTooWide(f"rule {self.name}: wildcards are not allowed")
@@ -139,6 +141,23 @@ class TrustRule:
         outside = next(_outside(self.allows, wanted), None)
         if outside is not None:
             raise OutsideTrustRule(f"rule {self.name} does not allow this {outside}")
+
+
+def check_binding(pairs: Iterable[tuple[str, str]]) -> None:
+    """Raise TrustRuleTooWide unless a binding pins one identity, exactly.
+
+    That is its `sub`, or the platform's ids with an environment or ref; without wildcards.
+    """
+    pinned = dict(pairs)
+    if any(not value or "*" in name + value for name, value in pinned.items()):
+        raise TrustRuleTooWide("a binding has exact values, no wildcards")
+    if "sub" not in pinned and not (_some(_PINNED_IDS, pinned) and _some(_CONDITIONS, pinned)):
+        raise TrustRuleTooWide("a binding pins sub, or the platform's ids and a condition")
+
+
+def _some(ways: tuple[tuple[str, ...], ...], pinned: Mapping[str, str]) -> bool:
+    """Whether all claims of at least one of the ways have a value."""
+    return any(all(pinned.get(name) for name in names) for names in ways)
 
 
 def claims_match(pairs: Iterable[tuple[str, str]], claims: Mapping[str, object]) -> bool:

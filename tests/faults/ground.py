@@ -39,6 +39,7 @@ from valetkey.core.task import Task
 from valetkey.devstack.folders import write_private
 from valetkey.devstack.stack import Stack
 from valetkey.flows.doctor import doctor
+from valetkey.flows.end_task import end_task
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.start_task import Plan, start_task
 from valetkey.flows.verdicts import Issued
@@ -328,3 +329,11 @@ def until_ended(house: House, lease_id: str, within: float = 20.0) -> Lease:
 
     until_true(ended, within, lambda: str(lease_of(house, lease_id)))
     return lease_of(house, lease_id)
+
+
+def end_everything(house: House) -> None:
+    """Every agent ends its tasks."""
+    with house.store.transaction() as tx:
+        tasks = [task for task in tx.tasks(None, None) if task.ended_at is None]
+    for task in tasks:
+        end_task(house.broker, operator(), task.id)

@@ -13,11 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.ground import Ground, operator, until_true
+from tests.faults.ground import Ground, end_everything, until_true
 from tests.faults.victims import Victim, followed, send_out
 from valetkey.bootstrap import House
 from valetkey.core.lease import Lease, LeaseState, Proof
-from valetkey.flows.end_task import end_task
 
 ROUNDS = int(os.environ.get("VALETKEY_FAULT_ROUNDS", "1"))
 STEPS = {
@@ -51,7 +50,7 @@ def stories(ground: Ground) -> Iterator[Stories]:
                 for step, victim in sent.items():
                     victims[step].append(victim)
         house.clockwork.start()
-        _end_all_tasks(house)
+        end_everything(house)
         ground.at_peace(house, within=30 + 5 * ROUNDS)
         yield {
             step: [(victim, _leases(house, victim)) for victim in dead]
@@ -105,7 +104,7 @@ def test_brokers_killed_at_random_moments_leave_nothing(ground: Ground, house: H
             victim.process.send_signal(signal.SIGKILL)
         for thread in threads:
             thread.join(60)
-        _end_all_tasks(house)
+        end_everything(house)
         ground.at_peace(house)
         for victim in victims:
             assert victim.died_by_kill()
@@ -116,14 +115,6 @@ def test_brokers_killed_at_random_moments_leave_nothing(ground: Ground, house: H
 def _leases(house: House, victim: Victim) -> list[Lease]:
     with house.store.transaction() as tx:
         return [lease for task in victim.tasks for lease in tx.leases_of_task(task)]
-
-
-def _end_all_tasks(house: House) -> None:
-    """Agents whose broker died end their tasks at another replica."""
-    with house.store.transaction() as tx:
-        tasks = [task for task in tx.tasks(None, None) if task.ended_at is None]
-    for task in tasks:
-        end_task(house.broker, operator(), task.id)
 
 
 def _threes(steps: list[str]) -> list[list[str]]:

@@ -148,6 +148,15 @@ class RuleSet(Protocol):
     def policy(self) -> PolicyEngine: ...
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A task held against ending meanwhile, its agent, and the kills in force over both."""
+
+    task: Task
+    agent: Agent
+    kills: tuple[Kill, ...]
+
+
 class Transaction(Protocol):
     """One unit of change. Leaving the block commits; an exception rolls back.
 
@@ -181,6 +190,11 @@ class Transaction(Protocol):
         """False when the same identity is bound already."""
 
     def task(self, task_id: str, *, lock: bool = False, share: bool = False) -> Task | None: ...
+    def standing(
+        self, task_id: str, target: str | None = None, lease_id: str | None = None
+    ) -> Standing | None:
+        """How a piece of authority stands now, in one look; hold the barrier before."""
+
     def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]: ...
     def tasks_overdue(self, limit: int) -> Sequence[Task]:
         """Open tasks past their deadline, locked, skipping those locked by others."""

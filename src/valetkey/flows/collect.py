@@ -22,7 +22,7 @@ from valetkey.flows.request_credential import (
 from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
 from valetkey.flows.weigh import Weighed, open_task, weigh, what_people_see, write_lease
-from valetkey.ports import Broker, Transaction
+from valetkey.ports import Broker, Standing, Transaction
 
 
 def collect(
@@ -34,7 +34,7 @@ def collect(
     """
     if redeliver is not None:
         with broker.store.transaction() as tx:
-            end_lost(broker, tx, caller, _own(tx, caller, grant_id), redeliver)
+            end_lost(broker, tx, caller, _own(tx, caller, grant_id)[0], redeliver)
         settle(broker, [redeliver])
     return issue(broker, lambda tx: _first(broker, tx, caller, grant_id, redeliver))
 
@@ -42,11 +42,11 @@ def collect(
 def _first(
     broker: Broker, tx: Transaction, caller: Caller, grant_id: str, redeliver: str | None
 ) -> Verdict:
-    grant = _own(tx, caller, grant_id)
+    grant, standing = _own(tx, caller, grant_id)
     if grant.state is GrantState.GRANTED:
-        return next_generation(broker, tx, caller, grant, redeliver)
+        return next_generation(broker, tx, standing, grant, redeliver)
     grant.may_be_collected(tx.now())
-    weighed = weigh(broker, tx, caller, asked_before(grant), counted_approvals(tx, grant))
+    weighed = weigh(broker, tx, standing, asked_before(grant), counted_approvals(tx, grant))
     weighed = no_longer_than_granted(weighed, grant)
     by = str(caller.principal)
     if not _still_what_was_approved(broker, weighed, grant, caller):
@@ -59,16 +59,16 @@ def _first(
     tx.record_decision(decision_id, weighed.decision)
     collected = replace(grant, state=GrantState.GRANTED, decision_id=decision_id)
     tx.record(grant_fact(FactKind.GRANT_COLLECTED, collected, weighed.task, by, "allow"))
-    return write_lease(broker, tx, weighed, collected)
+    return write_lease(broker, tx, weighed, collected, tx.save_grant)
 
 
-def _own(tx: Transaction, caller: Caller, grant_id: str) -> Grant:
+def _own(tx: Transaction, caller: Caller, grant_id: str) -> tuple[Grant, Standing]:
     """The caller's own grant, locked; its task first, as everywhere, so that nobody deadlocks."""
     grant = tx.grant(grant_id)
     if grant is None or (grant.agent_id, grant.requester_jkt) != (caller.agent_id, caller.jkt):
         raise NotFound()
-    open_task(tx, caller, grant.task_id)
-    return tx.grant(grant_id, lock=True) or grant
+    standing = open_task(tx, caller, grant.task_id, grant.scope.partition(":")[0])
+    return tx.grant(grant_id, lock=True) or grant, standing
 
 
 def _still_what_was_approved(

@@ -13,7 +13,6 @@ from valetkey.core.errors import (
     NotFound,
 )
 from valetkey.core.facts import FactKind
-from valetkey.core.kill import Reach
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.flows.recording import lease_fact
 from valetkey.flows.verdicts import Issued, Order, Refused, Verdict, Waiting
@@ -95,14 +94,12 @@ def _no_longer_wanted(tx: Transaction, lease: Lease, minted: Minted) -> BrokerEr
     """Why the credential may not be handed out after all; kills are read after the barrier."""
     if minted.lifetime > lease.granted_ttl:
         return MintedTooLong()
-    task = tx.task(lease.task_id or "", share=True)
-    agent = tx.agent(lease.agent_id or "")
-    if task is None or agent is None:
+    standing = tx.standing(lease.task_id or "", lease.target, lease.id)
+    if standing is None:
         return LeaseEnded()
     try:
-        task.is_open(tx.now())
-        agent.may_ask()
+        standing.task.is_open(tx.now())
+        standing.agent.may_ask()
     except BrokerError as ended:
         return ended
-    reach = Reach(agent.id, task.id, lease.target, lease.id)
-    return Killed() if tx.kills_over(reach) else None
+    return Killed() if standing.kills else None

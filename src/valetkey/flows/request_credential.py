@@ -27,7 +27,7 @@ from valetkey.flows.revoke import mark_ending
 from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
 from valetkey.flows.weigh import Weighed, open_task, settle_verdict, weigh, write_lease
-from valetkey.ports import Broker, Transaction
+from valetkey.ports import Broker, Standing, Transaction
 
 
 def request_credential(
@@ -48,21 +48,21 @@ def _first(
     broker: Broker, tx: Transaction, caller: Caller, ask: Ask, redeliver: str | None
 ) -> Verdict:
     """The first transaction: an answer given before is not decided again."""
-    open_task(tx, caller, ask.task_id)
+    standing = open_task(tx, caller, ask.task_id, ask.scope.target)
     earlier = tx.grant_by_key(ask.task_id, ask.idempotency_key)
     if earlier is None:
-        return settle_verdict(broker, tx, weigh(broker, tx, caller, ask), ask, caller)
+        return settle_verdict(broker, tx, weigh(broker, tx, standing, ask), ask, caller)
     if earlier.ask_hash != ask.hash or earlier.requester_jkt != caller.jkt:
         raise IdempotencyMismatch()
     if earlier.state in {GrantState.WAITING, GrantState.APPROVED}:
         return Waiting(earlier)
     if earlier.state is not GrantState.GRANTED:
         return Refused(_as_it_was(earlier))
-    return next_generation(broker, tx, caller, earlier, redeliver)
+    return next_generation(broker, tx, standing, earlier, redeliver)
 
 
 def next_generation(
-    broker: Broker, tx: Transaction, caller: Caller, grant: Grant, redeliver: str | None
+    broker: Broker, tx: Transaction, standing: Standing, grant: Grant, redeliver: str | None
 ) -> Verdict:
     """A new lease under a grant that had one: only if that one never left, or provably ended."""
     lease = tx.lease(grant.lease_id or "", lock=True)
@@ -71,11 +71,11 @@ def next_generation(
     refuse_second_delivery(broker, tx, lease, redeliver)
     _refuse_too_many(broker, grant)
     ask = asked_before(grant)
-    weighed = weigh(broker, tx, caller, ask, counted_approvals(tx, grant))
+    weighed = weigh(broker, tx, standing, ask, counted_approvals(tx, grant))
     weighed = no_longer_than_granted(weighed, grant)
     if weighed.decision.outcome != "allow":
         return Refused(RedeliveryRefused("policy no longer allows this without a new approval"))
-    return write_lease(broker, tx, weighed, grant)
+    return write_lease(broker, tx, weighed, grant, tx.save_grant)
 
 
 def refuse_second_delivery(

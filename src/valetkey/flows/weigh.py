@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -25,7 +26,7 @@ from valetkey.core.principal import Caller
 from valetkey.core.task import Task
 from valetkey.flows.recording import grant_fact, lease_fact
 from valetkey.flows.verdicts import Order, Refused, Verdict, Waiting
-from valetkey.ports import Broker, Transaction
+from valetkey.ports import Broker, Standing, Transaction
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,22 @@ class Weighed:
 def weigh(
     broker: Broker,
     tx: Transaction,
-    caller: Caller,
+    standing: Standing,
     ask: Ask,
     approvals: dict[str, int] | None = None,
 ) -> Weighed:
     """Decide one ask, writing nothing. The same for `request`, `collect` and `explain`.
 
-    Raises the BrokerError that says why there is nothing to decide.
+    `standing` comes from `open_task` for the ask's target, in this same transaction. Raises the
+    BrokerError that says why there is nothing to decide.
     """
-    task, agent = open_task(tx, caller, ask.task_id)
+    task, agent = standing.task, standing.agent
     now = tx.now()
     rules = broker.rules()
     wanted = rules.catalogue.find(ask.scope)
     task.declares(ask.scope)
     agent.bounds(ask.scope)
-    refuse_if_killed(tx.kills_over(reach := Reach(agent.id, task.id, ask.scope.target)), reach)
+    refuse_if_killed(standing.kills, Reach(agent.id, task.id, ask.scope.target))
     limits = [("scope", wanted.definition.max_ttl), ("task", _whole(task.deadline_at - now))]
     first = lowest_ttl(ask.ttl, limits)
     question = Question(
@@ -76,22 +78,22 @@ def weigh(
     return Weighed(now, agent, task, wanted, decision, ttl)
 
 
-def open_task(tx: Transaction, caller: Caller, task_id: str) -> tuple[Task, Agent]:
+def open_task(
+    tx: Transaction, caller: Caller, task_id: str, target: str | None = None
+) -> Standing:
     """The caller's own open task and its agent, the task held against ending meanwhile.
 
-    Takes the kill barrier first. Raises NotFound, TaskEnded, AgentNotAccepted, AgentDisabled.
+    Takes the kill barrier first, then looks; kills of `target` are looked at too. Raises NotFound,
+    TaskEnded, AgentNotAccepted, AgentDisabled.
     """
     tx.hold_barrier()
-    task = tx.task(task_id, share=True)
-    if task is None:
+    standing = tx.standing(task_id, target)
+    if standing is None:
         raise NotFound()
-    task.belongs_to(caller.agent_id, caller.jkt)
-    task.is_open(tx.now())
-    agent = tx.agent(task.agent_id)
-    if agent is None:
-        raise NotFound()
-    agent.may_ask()
-    return task, agent
+    standing.task.belongs_to(caller.agent_id, caller.jkt)
+    standing.task.is_open(tx.now())
+    standing.agent.may_ask()
+    return standing
 
 
 def settle_verdict(
@@ -116,13 +118,22 @@ def settle_verdict(
         tx.add_grant(grant)
         tx.record(grant_fact(FactKind.ASK_WAITING, grant, weighed.task, by, "waiting"))
         return Waiting(grant)
-    tx.add_grant(grant := grant.moved(GrantState.GRANTED))
+    grant = grant.moved(GrantState.GRANTED)
     tx.record(grant_fact(FactKind.ASK_ALLOWED, grant, weighed.task, by, "allow"))
-    return write_lease(broker, tx, weighed, grant)
+    return write_lease(broker, tx, weighed, grant, tx.add_grant)
 
 
-def write_lease(broker: Broker, tx: Transaction, weighed: Weighed, grant: Grant) -> Order:
-    """Write the lease with its handle, before anything exists, and the grant's new generation."""
+def write_lease(
+    broker: Broker,
+    tx: Transaction,
+    weighed: Weighed,
+    grant: Grant,
+    keep: Callable[[Grant], None],
+) -> Order:
+    """Write the lease with its handle, before anything exists, and the grant's new generation.
+
+    `keep` writes the grant: `tx.add_grant` a new one, `tx.save_grant` one that is there.
+    """
     lease_id = LeaseId(broker.new_id("lease"))
     minter = broker.minters[weighed.wanted.target.minter]
     patience, now, ttl = broker.patience, weighed.now, weighed.ttl.ttl
@@ -151,8 +162,8 @@ def write_lease(broker: Broker, tx: Transaction, weighed: Weighed, grant: Grant)
         expires_at=now + ttl,
         backend_expires_at=second_tap_at + ttl,
     )
+    keep(replace(grant, lease_id=lease.id, generation=grant.generation + 1))
     tx.add_lease(lease)
-    tx.save_grant(replace(grant, lease_id=lease.id, generation=grant.generation + 1))
     tx.record(lease_fact(FactKind.LEASE_WRITTEN, lease, "issuer"))
     return Order(lease, weighed.wanted, broker.clock.deadline(patience.mint_limit))
 

@@ -13,8 +13,10 @@ from valetkey.core.agent import Agent, Binding
 from valetkey.core.decision import Decision
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.task import Task
+from valetkey.ports import Standing
 from valetkey.store import mapping
 from valetkey.store.session import KEY, Hold, Session, all_of, by_id
+from valetkey.store.standing import STANDING, standing_from
 from valetkey.store.tables import agents, approvals, bindings, decisions, grants, tasks
 
 NEWEST = 500
@@ -64,6 +66,13 @@ class Authority(Session):
         """One task; `share` keeps it from ending until we commit."""
         row = self._one(by_id(tasks, "share" if share else _hold(lock)), {"id": task_id})
         return mapping.task_from(row) if row else None
+
+    def standing(
+        self, task_id: str, target: str | None = None, lease_id: str | None = None
+    ) -> Standing | None:
+        """The task held against ending, its agent, and the kills over both, in one statement."""
+        about = {"task_id": task_id, "target": target, "lease_id": lease_id}
+        return standing_from(self._connection.execute(STANDING, about).all())
 
     def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
         """The newest tasks."""

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, bindparam, func, or_, select, true
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, true
 
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import Lease
 from valetkey.store import mapping
 from valetkey.store.session import BARRIER, Session, all_of, by_id
+from valetkey.store.standing import KILLS_OVER
 from valetkey.store.tables import facts, kills, leases
 
 NEWEST = 500
@@ -36,7 +37,7 @@ class Lifecycle(Session):
 
     def kills_over(self, reach: Reach) -> Sequence[Kill]:
         """Kills in force over this piece of authority."""
-        return [mapping.kill_from(row) for row in self._many(_KILLS_OVER, vars(reach))]
+        return [mapping.kill_from(row) for row in self._many(KILLS_OVER, vars(reach))]
 
     def kills_in_force(self) -> Sequence[Kill]:
         """Every kill that is not released."""
@@ -164,21 +165,6 @@ _FIXED = frozenset(
 
 _CHANGED_LEASE = leases.update().where(
     leases.c.id == bindparam("this_id"), leases.c.fence == bindparam("this_fence")
-)
-_KILLS_OVER = select(kills).where(
-    kills.c.released_at.is_(None),
-    or_(
-        kills.c.height == "everything",
-        *(
-            and_(kills.c.height == height, kills.c.subject == bindparam(name, type_=Text))
-            for height, name in (
-                ("agent", "agent_id"),
-                ("task", "task_id"),
-                ("target", "target"),
-                ("lease", "lease_id"),
-            )
-        ),
-    ),
 )
 
 

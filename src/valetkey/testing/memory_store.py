@@ -15,6 +15,7 @@ from valetkey.core.grant import Approval, Grant
 from valetkey.core.kill import Kill, Reach, stops
 from valetkey.core.lease import LIVE, UNENDED, Lease, LeaseState
 from valetkey.core.task import Task, TaskState
+from valetkey.ports import Standing
 
 
 @dataclass
@@ -138,6 +139,16 @@ class MemoryTransaction:
 
     def task(self, task_id: str, *, lock: bool = False, share: bool = False) -> Task | None:
         return self._state.tasks.get(task_id)
+
+    def standing(
+        self, task_id: str, target: str | None = None, lease_id: str | None = None
+    ) -> Standing | None:
+        task = self._state.tasks.get(task_id)
+        agent = self._state.agents.get(task.agent_id) if task else None
+        if task is None or agent is None:
+            return None
+        reach = Reach(agent.id, task.id, target, lease_id)
+        return Standing(task, agent, tuple(self.kills_over(reach)))
 
     def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
         found = [

@@ -1,0 +1,75 @@
+"""How a piece of authority stands, in one statement: its task, its agent, and the kills over it.
+
+It must come in a later statement than the barrier, so that it sees every kill in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Table, Text, and_, bindparam, or_, select
+
+from valetkey.ports import Standing
+from valetkey.store import mapping
+from valetkey.store.tables import agents, kills, tasks
+
+
+def covering(**subjects: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Kills in force over everything, or over one of these subjects, named by its height."""
+    each = (
+        and_(kills.c.height == height, kills.c.subject == subject)
+        for height, subject in subjects.items()
+    )
+    return and_(kills.c.released_at.is_(None), or_(kills.c.height == "everything", *each))
+
+
+def given(name: str) -> ColumnElement[Any]:
+    """A text given when the statement is run; NULL when there is none."""
+    return bindparam(name, type_=Text)
+
+
+STANDING = (
+    select(tasks, agents, kills)
+    .join_from(tasks, agents, agents.c.id == tasks.c.agent_id)
+    .outerjoin(
+        kills,
+        covering(
+            agent=agents.c.id, task=tasks.c.id, target=given("target"), lease=given("lease_id")
+        ),
+    )
+    .where(tasks.c.id == bindparam("task_id"))
+    .with_for_update(read=True, of=tasks)
+)
+KILLS_OVER = select(kills).where(
+    covering(
+        agent=given("agent_id"),
+        task=given("task_id"),
+        target=given("target"),
+        lease=given("lease_id"),
+    )
+)
+
+
+def standing_from(rows: Sequence[Row[Any]]) -> Standing | None:
+    """One row for each kill, or one without; None when there is no such task."""
+    if not rows:
+        return None
+    (task_names, task_part), (agent_names, agent_part), (kill_names, kill_part) = _PARTS
+    task = mapping.task_from(dict(zip(task_names, rows[0][task_part], strict=True)))
+    agent = mapping.agent_from(dict(zip(agent_names, rows[0][agent_part], strict=True)))
+    over = [row[kill_part] for row in rows if row[kill_part][0] is not None]
+    found = (mapping.kill_from(dict(zip(kill_names, kill, strict=True))) for kill in over)
+    return Standing(task, agent, tuple(found))
+
+
+def _parts(*tables: Table) -> Iterator[tuple[list[str], slice]]:
+    """Which part of a joined row is which table's."""
+    at = 0
+    for table in tables:
+        names = [column.name for column in table.columns]
+        yield names, slice(at, at + len(names))
+        at += len(names)
+
+
+_PARTS = tuple(_parts(tasks, agents, kills))

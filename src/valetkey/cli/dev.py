@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,13 +72,17 @@ def up(
 @dev.command()
 @_data
 @_json
-def down(data: Path, as_json: bool) -> None:
+@click.option("--destroy", is_flag=True, help="Delete all its data, too.")
+def down(data: Path, as_json: bool, destroy: bool) -> None:
     """Stop it, keeping its data."""
     from valetkey.devstack import stack
 
     was_up = stack.down(data)
+    if destroy and (data / "secrets").is_dir():
+        stack.Stack(data).destroy()
+        shutil.rmtree(data)
     said = "The stack is down." if was_up else "No stack was up."
-    Screen(as_json).show({"was_up": was_up}, {"": said})
+    Screen(as_json).show({"was_up": was_up, "destroyed": destroy}, {"": said})
 
 
 @dev.command()

@@ -23,7 +23,8 @@ def routes() -> Iterator[APIRoute]:
 
 def row_of(route: APIRoute) -> tuple[str, ...]:
     """What the page must say of a route: call, who, takes, answers."""
-    (method,) = route.methods or ()
+    assert route.methods is not None
+    (method,) = route.methods
     return f"`{method} {route.path}`", who(route), takes(route), answers(route)
 
 

@@ -21,12 +21,7 @@ def commands(
         return
     context = click.Context(command, parent=above, info_name=name.split()[-1])
     for inner in command.list_commands(context):
-        try:
-            found = command.get_command(context, inner)
-        except ModuleNotFoundError as absent:
-            if absent.name == f"valetkey.cli.{inner}":
-                continue  # the table names it, but it is not built
-            raise
+        found = command.get_command(context, inner)
         assert found is not None, inner
         yield from commands(found, context, f"{name} {inner}")
 

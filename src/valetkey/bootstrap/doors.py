@@ -19,6 +19,7 @@ from valetkey.identity.exchange import Exchanged
 from valetkey.identity.keys import SigningKeys
 from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.settings import Issuer, Roles, Rule, Settings
+from valetkey.store.clock import DatabaseClock
 
 
 def signing_keys(settings: Settings) -> SigningKeys:
@@ -50,7 +51,7 @@ def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
     behind = Behind(
         uses=house.store,
         bindings=StoredBindings(house.store),
-        now=house.store.now,
+        now=DatabaseClock(house.store.now).now,
         told=lambda exchanged: _tell(house, exchanged),
         introspect_lease=about_lease,
     )

@@ -19,7 +19,7 @@ from valetkey.core.facts import Fact, FactKind
 from valetkey.core.lease import LIVE
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope, within_any
-from valetkey.core.trust import Provision, TrustRule
+from valetkey.core.trust import Provision, TrustRule, check_binding
 from valetkey.flows.revoke import mark_ending
 from valetkey.ports import Broker, Transaction
 
@@ -165,6 +165,7 @@ def _mine(tx: Transaction, caller: Caller, rule: TrustRule | None, agent_id: str
 
 
 def _bind(broker: Broker, tx: Transaction, agent: Agent, new: NewBinding, by: str) -> Binding:
+    check_binding(new.claims)
     binding = Binding(
         id=broker.new_id("binding"),
         agent_id=agent.id,

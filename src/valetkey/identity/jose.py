@@ -21,6 +21,7 @@ from joserfc.jws import JWSRegistry
 
 VerifiedClaims = NewType("VerifiedClaims", dict[str, object])
 
+DEEPEST: Final = 16
 MAX_TOKEN: Final = 8192
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]+")
 _KID: Final = re.compile(r"[A-Za-z0-9._~=-]{1,128}")
@@ -126,7 +127,10 @@ def encode_segment(raw: bytes) -> str:
 
 
 def strict_object(raw: bytes) -> dict[str, object]:
-    """Parse one JSON object; repeated names, NaN, infinities and lone surrogates are BadToken."""
+    """Parse one JSON object; raises BadToken for anything that is not strict JSON.
+
+    Repeated names, NaN, infinities, lone surrogates and nesting deeper than 16 are refused.
+    """
     try:
         found = json.loads(
             raw.decode("utf-8"),
@@ -138,7 +142,23 @@ def strict_object(raw: bytes) -> dict[str, object]:
         raise BadToken("a part is not strict JSON") from None
     if not isinstance(found, dict):
         raise BadToken("a part is not a JSON object")
+    if not _shallow(found):
+        raise BadToken("a part is nested too deeply")
     return found
+
+
+def _shallow(found: object) -> bool:
+    """Whether nothing is nested deeper than DEEPEST; walks without recursion."""
+    waiting = [(found, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > DEEPEST:
+            return False
+        if isinstance(value, dict):
+            waiting += [(inner, depth + 1) for inner in value.values()]
+        elif isinstance(value, list):
+            waiting += [(inner, depth + 1) for inner in value]
+    return True
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-import psycopg
 import pytest
 
 from tests.api.hall import Hall
-from tests.stack import stack  # noqa: F401
+from tests.contract.databases import Databases
+from tests.stack import stack as stack
 from valetkey.devstack.stack import Stack
-from valetkey.store.migrations import migrate
 from valetkey.store.sql_store import SqlStore, open_store
-
-
-def _dialect(dsn: str) -> str:
-    return dsn.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 @pytest.fixture
@@ -27,20 +22,21 @@ def hall() -> Iterator[Hall]:
 
 
 @pytest.fixture(scope="session")
-def migrated(stack: Stack) -> Iterator[SqlStore]:  # noqa: F811
-    """One store for the whole session, as the application's role."""
-    migrate(_dialect(stack.owner_dsn()))
-    store = open_store(_dialect(stack.app_dsn()), pool=20)
+def databases(stack: Stack) -> Databases:
+    """Databases on the real PostgreSQL of the session."""
+    return Databases(stack)
+
+
+@pytest.fixture
+def sql_store(databases: Databases) -> Iterator[SqlStore]:
+    """The real store on a fresh database, as the application's role."""
+    store = open_store(databases.app(databases.fresh()), pool=24)
     yield store
     store.close()
 
 
 @pytest.fixture
-def live_hall(stack: Stack, migrated: SqlStore) -> Iterator[Hall]:  # noqa: F811
-    """A hall whose store is an empty PostgreSQL."""
-    with psycopg.connect(stack.owner_dsn(), autocommit=True) as owner:
-        owner.execute(
-            "TRUNCATE agents, bindings, tasks, decisions, grants, approvals, leases, kills, facts, uses"
-        )
+def live_hall(sql_store: SqlStore) -> Iterator[Hall]:
+    """A hall whose store is PostgreSQL."""
     with ExitStack() as resources:
-        yield Hall(resources, migrated)
+        yield Hall(resources, sql_store)

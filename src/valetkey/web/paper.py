@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from valetkey.web.api.answers import Problem
+from valetkey.web.bodies import Body
 from valetkey.web.queries import Filters
 
 _REF: Final = "#/components/schemas/{model}"
@@ -47,7 +48,6 @@ def takes(
             "required": bool(body.model_fields),
             "content": {"application/json": {"schema": schema}},
         }
-        told["x-body"] = body
     return told
 
 
@@ -56,13 +56,14 @@ def document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, routes=app.routes)
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
-        for operation in _operations(made):
-            body = operation.pop("x-body", None)
-            if body is not None:
-                schema = body.model_json_schema(ref_template=_REF)
-                schemas.update(schema.pop("$defs", {}))
-                schemas[body.__name__] = schema
+        for body in sorted(Body.__subclasses__(), key=lambda model: model.__name__):
+            schema = body.model_json_schema(ref_template=_REF)
+            schemas.update(schema.pop("$defs", {}))
+            schemas[body.__name__] = schema
+        for path, operation in _operations(made):
             _only_problems(operation)
+            if path.startswith("/v1/"):
+                operation["security"] = [{"dpop": []}]
         made["components"]["securitySchemes"] = {
             "dpop": {"type": "http", "scheme": "DPoP", "description": "RFC 9449, with a proof"}
         }
@@ -70,13 +71,9 @@ def document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _operations(made: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        operation
-        for path in made["paths"].values()
-        for operation in path.values()
-        if isinstance(operation, dict)
-    ]
+def _operations(made: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    paths = made["paths"].items()
+    return [(path, operation) for path, item in paths for operation in item.values()]
 
 
 def _only_problems(operation: dict[str, Any]) -> None:

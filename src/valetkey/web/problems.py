@@ -70,6 +70,7 @@ STATUS: Final[Mapping[type[BrokerError], int]] = {
     errors.NotReady: 503,
 }
 
+USUAL_WAIT: Final = 5.0
 DPOP_ALGORITHMS: Final = "ES256 EdDSA Ed25519"
 
 
@@ -88,8 +89,8 @@ def problem(
         "detail": error.detail,
         "next_action": error.next_action,
     }
-    if error.retry_after is not None:
-        body["retry_after"] = error.retry_after
+    if (wait := _wait(error, status)) is not None:
+        body["retry_after"] = wait
     if error.decision_id is not None:
         body["decision_id"] = error.decision_id
     media = "application/problem+json"
@@ -174,13 +175,20 @@ def on_http(request: Request, error: Exception) -> JSONResponse:
 
 def _headers(error: BrokerError, status: int) -> dict[str, str]:
     headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(error.retry_after))
+    if (wait := _wait(error, status)) is not None:
+        headers["Retry-After"] = str(math.ceil(wait))
     if status == 401:
         headers["WWW-Authenticate"] = _challenge(error)
     if status == 413:
         headers["Connection"] = "close"
     return headers
+
+
+def _wait(error: BrokerError, status: int) -> float | None:
+    """Seconds until trying again helps; what is only busy or away always has some."""
+    if error.retry_after is None and status in {429, 503, 504}:
+        return USUAL_WAIT
+    return error.retry_after
 
 
 def _challenge(error: BrokerError) -> str:

@@ -33,6 +33,7 @@ from valetkey.store.migrations import migrate
 from valetkey.store.sql_store import open_store
 
 SAMPLE = Path(devstack.__file__).parent / "sample"
+ISSUER = "cluster"
 DIRECT_MOUNT = "database-direct"
 TTL = timedelta(minutes=5)
 TICK = "PT0.2S"
@@ -177,13 +178,14 @@ def _values(stack: Stack, url: str, catalogue: str) -> dict[str, Any]:
         },
         "issuers": [
             {
-                "name": "cluster",
+                "name": ISSUER,
                 "kind": "workload",
                 "issuer": f"{stack.issuer_url}/workloads",
                 "audience": url,
-                "algorithms": ["ES256", "RS256"],
+                "algorithms": ["ES256"],
                 "jwks_uri": f"{stack.issuer_url}/workloads/jwks",
                 "replay": "reusable_until_exp",
+                "informative": ["kubernetes.io"],
             }
         ],
     }

@@ -1,0 +1,65 @@
+"""One side's clients as a process of their own: `python -m bench.worker SIDE WHAT WHERE`.
+
+`WHERE` is JSON. Each line read, `{"clients": 8, "seconds": 3}`, is one round; its result goes out
+as a line of JSON, so that starting up is never part of what is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from bench.direct import DirectDatabase, DirectToken
+from bench.load import Round, Side, run
+from bench.served import Served
+
+
+def side_of(name: str, what: str, where: Mapping[str, str]) -> Side:
+    """`direct` with a number of lanes or `token`; `served` with a target."""
+    if name == "served":
+        return Served(where, what)
+    return DirectToken(where) if what == "token" else DirectDatabase(where, int(what))
+
+
+class Worker:
+    """A context: the process, asked for rounds."""
+
+    def __init__(self, name: str, what: str, where: Mapping[str, str]) -> None:
+        self._command = [sys.executable, "-m", "bench.worker", name, what, json.dumps(where)]
+
+    def __enter__(self) -> Worker:
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+    def round(self, clients: int, seconds: float) -> Round:
+        """Run one round there; raises RuntimeError when the worker died."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"clients": clients, "seconds": seconds}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the clients' process died")
+        return Round(**json.loads(line))
+
+
+def main() -> None:
+    """Serve rounds until the input ends."""
+    name, what, where = sys.argv[1:]
+    side = side_of(name, what, json.loads(where))
+    for line in sys.stdin:
+        wanted: dict[str, Any] = json.loads(line)
+        print(json.dumps(run(side, **wanted).plain()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -21,10 +21,9 @@ def databases(stack: Stack) -> Databases:
 
 
 @pytest.fixture
-def database(databases: Databases) -> Iterator[str]:
+def database(databases: Databases) -> str:
     """The name of a fresh, migrated database."""
-    with databases.fresh() as name:
-        yield name
+    return databases.fresh()
 
 
 @pytest.fixture

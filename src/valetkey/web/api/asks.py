@@ -36,7 +36,7 @@ Said = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterVal
 Claims = Annotated[
     dict[
         Annotated[str, _pattern(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,127}")],
-        Annotated[str, _pattern(r"[\x21-\x7e]{1,255}")],
+        Annotated[str, _pattern(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")],
     ],
     Field(min_length=1, max_length=16),
 ]

@@ -59,9 +59,9 @@ class Clockwork:
         for name, (duty, every) in duties.items():
             seconds = every.total_seconds()
             self.last_done[name] = time.monotonic()
-            self._scheduler.add_job(
-                self._done(name, duty), "interval", seconds=seconds, jitter=seconds / 4
-            )
+            run = self._done(name, duty)
+            self._scheduler.add_job(run, "interval", seconds=seconds, jitter=seconds / 4)
+        self._scheduler.add_job(self._done("upkeep", self.upkeep))
         self._scheduler.start()
 
     def stop(self) -> None:

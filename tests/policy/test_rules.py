@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 
 from tests.policy.conftest import GROUPS, SAMPLE
 from valetkey.core.catalogue import Catalogue
+from valetkey.core.errors import NotReady
 from valetkey.policy.checks import check, run_policy_tests
 from valetkey.policy.problems import FilesInvalid
-from valetkey.policy.rules import ActiveRules, NotPinned, load_rules
+from valetkey.policy.rules import ActiveRules, load_rules
 
 
 @pytest.fixture
@@ -70,16 +71,19 @@ def test_a_folder_that_vanishes_leaves_the_last_good_rules(files: Path) -> None:
 
 
 def test_a_catalogue_whose_pins_are_not_seen_is_not_activated(files: Path) -> None:
-    """At start nothing is active; later the old version stays."""
+    """At start nothing is active until a reload sees them; later the old version stays."""
     unseen = [("orders-db", "its pins are not seen")]
 
     def gate(catalogue: Catalogue) -> list[tuple[str, str]]:
         return unseen
 
-    with pytest.raises(NotPinned, match="orders-db"):
-        active(files, gate=gate)
-    unseen.clear()
     rules = active(files, gate=gate)
+    assert [problem.file for problem in rules.missing] == ["orders-db"]
+    with pytest.raises(NotReady):
+        rules.current()
+    unseen.clear()
+    assert rules.reload()
+    assert rules.missing == ()
     before = rules.current()
     unseen.append(("orders-db", "its pins are not seen"))
     path = files / "catalogue" / "orders-db.yaml"

@@ -23,6 +23,7 @@ from valetkey.core.errors import BrokerError
 from valetkey.core.ids import encode_id
 from valetkey.core.lease import Patience
 from valetkey.flows.claim import claim_back_ends
+from valetkey.flows.tell_rules import tell_activated, tell_refused
 from valetkey.minters.bao import Bao, Login
 from valetkey.minters.bounded import BoundedMinter, ThreadLanes
 from valetkey.minters.openbao_database import Logins, OpenBaoDatabase
@@ -87,6 +88,7 @@ class House:
     def problems(self) -> list[str]:
         """Why this replica should not be asked for credentials; empty when it should."""
         found = [problem for problem in (self._store_problem(), self.clockwork.late()) if problem]
+        found += [f"no rules are in force: {problem}" for problem in self.rules.missing]
         for name, minter in self.broker.minters.items():
             problem = minter.problem()
             if problem is not None:
@@ -129,7 +131,12 @@ def build_house(
     groups = settings.approver_groups
 
     def gate(catalogue: Catalogue) -> list[tuple[str, str]]:
-        return database.not_proven(catalogue) if database is not None else []
+        ours = [
+            (target.name, "its audience is our own address, so its tokens would open our API")
+            for target in catalogue.targets.values()
+            if target.audience.rstrip("/") == settings.external_url.rstrip("/")
+        ]
+        return ours + (database.not_proven(catalogue) if database is not None else [])
 
     active = ActiveRules(
         lambda: load_rules(settings.catalogue, settings.policies, groups), gate
@@ -154,10 +161,13 @@ def build_house(
         limits=_limits(settings.times),
         failpoint=failpoint_of(os.environ.get(FAILPOINT)),
     )
-    claim_back_ends(broker)
 
     def upkeep() -> None:
-        active.reload()
+        if active.reload():
+            tell_activated(broker, *active.current().version)
+            claim_back_ends(broker)
+        else:
+            tell_refused(broker, [str(problem) for problem in active.problems])
         store.forget_uses()
 
     beats = Beats(settings.times.tick, settings.times.reconcile_every, settings.times.reload_every)

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from valetkey.core.catalogue import Catalogue
+from valetkey.core.errors import BrokerError, NotReady
 from valetkey.policy.catalogue import load_catalogue
 from valetkey.policy.cedar import CedarPolicy
 from valetkey.policy.problems import FilesInvalid, Problem
@@ -47,21 +48,39 @@ class ActiveRules:
     """Holds the rules in force; a broken or unpinned new version leaves the last good one."""
 
     def __init__(self, load: Callable[[], Rules], gate: Gate = lambda _: ()) -> None:
-        """Load the first version. Raises FilesInvalid, or NotPinned, when there is none."""
+        """Load the first version; raises FilesInvalid when the files are broken.
+
+        Files that are sound but not pinned, or a back end that cannot be asked yet, leave no
+        rules in force until a reload finds that they may be.
+        """
         self._load = load
         self._gate = gate
         self._reloading = threading.Lock()
         self._problems: tuple[Problem, ...] = ()
-        self._rules = self._checked()
+        self._rules: Rules | None = None
+        try:
+            self._rules = self._checked()
+        except NotPinned as missing:
+            self._keep(missing.problems)
+        except BrokerError as away:
+            self._keep((Problem("", 0, away.detail),))
 
     def current(self) -> Rules:
-        """The rules in force."""
-        return self._rules
+        """The rules in force; raises NotReady while there are none."""
+        rules = self._rules
+        if rules is None:
+            raise NotReady("no catalogue is active yet", retry_after=5)
+        return rules
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Why the newest files are not in force; empty when they are."""
         return self._problems
+
+    @property
+    def missing(self) -> tuple[Problem, ...]:
+        """Why there are no rules in force at all; empty when there are."""
+        return self._problems if self._rules is None else ()
 
     def reload(self) -> bool:
         """Read the files again; False, loudly, when the last good version stays in force."""
@@ -70,16 +89,19 @@ class ActiveRules:
                 fresh = self._checked()
             except FilesInvalid as error:
                 return self._keep(error.problems)
+            except BrokerError as away:
+                return self._keep((Problem("", 0, away.detail),))
             except Exception as error:  # noqa: BLE001 - the last good rules must stay
                 return self._keep((Problem("", 0, f"could not be read: {type(error).__name__}"),))
-            if fresh.version != self._rules.version:
+            if self._rules is None or fresh.version != self._rules.version:
                 log.info("rules_activated", catalogue=fresh.version[0], policy=fresh.version[1])
             self._rules, self._problems = fresh, ()
             return True
 
     def _keep(self, problems: tuple[Problem, ...]) -> bool:
         self._problems = problems
-        log.error("rules_refused", kept=self._rules.version, problems=[str(p) for p in problems])
+        kept = self._rules.version if self._rules else None
+        log.error("rules_refused", kept=kept, problems=[str(p) for p in problems])
         return False
 
     def _checked(self) -> Rules:

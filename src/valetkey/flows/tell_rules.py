@@ -1,0 +1,35 @@
+"""Tell of the rules: which version came into force, and which was refused, once for all replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from valetkey.core.ask import canonical_hash
+from valetkey.core.facts import Fact, FactKind
+from valetkey.ports import Broker
+
+AGAIN = timedelta(hours=1)
+CLOCK = "clock"
+
+
+def tell_activated(broker: Broker, catalogue_digest: str, policy_hash: str) -> None:
+    """A version is in force here; a fact, the first time any replica says so within an hour."""
+    body = {"catalogue_digest": catalogue_digest, "policy_hash": policy_hash}
+    _once(broker, FactKind.CATALOGUE_ACTIVATED, body)
+
+
+def tell_refused(broker: Broker, problems: Sequence[str]) -> None:
+    """The newest files are not in force, and why; a fact and an alarm, once within an hour."""
+    body = {"problems": list(problems)[:20]}
+    if _once(broker, FactKind.RULES_REFUSED, body):
+        broker.notifier.alarm("the newest catalogue or policy was refused", {"why": problems[0]})
+
+
+def _once(broker: Broker, kind: FactKind, body: Mapping[str, object]) -> bool:
+    key = canonical_hash({"kind": kind.value, **body})
+    if not broker.store.first_use("rules", key, broker.store.now() + AGAIN):
+        return False
+    with broker.store.transaction() as tx:
+        tx.record(Fact(kind=kind, by=CLOCK, body=dict(body)))
+    return True

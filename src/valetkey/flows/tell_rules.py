@@ -1,4 +1,4 @@
-"""Tell of the rules: which version came into force, and which was refused, once for all replicas."""
+"""Tell of the rules: which version came into force and which was refused, once for all replicas."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ def _provisioned(cast: Cast) -> None:
     say.scene("A CI job provisions refund-bot")
     say.tell(
         "The job shows the token its CI platform signed for this run. A trust rule in "
-        "valetkey.yaml says what jobs of this repository and environment may set up. Nobody holds an API key."
+        "valetkey.yaml says what jobs of this repository and environment may set up. Nobody "
+        "holds an API key."
     )
     made = _registered(cast.ci, "refund-bot", ("orders-db:read", WRITE))
     say.verify(made["state"] == "proposed", "refund-bot is proposed; it may ask for nothing yet")

@@ -89,7 +89,7 @@ def stands_at_desk(who: Who) -> Callable[[Command[P]], Callable[..., None]]:
         def _run(
             ctx: click.Context, screen: Screen, token_file: Any, args: Any, options: Any
         ) -> int:
-            profile = profile_called(ctx.find_root().obj or "default")
+            profile = profile_called(str(ctx.find_root().obj))
             desk = Desk(profile, screen, who, token_file)
             try:
                 return command(desk, *args, **options) or DONE

@@ -134,7 +134,7 @@ class BaoProxy:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_LIST = relay
+            do_GET = do_POST = do_PUT = do_DELETE = do_LIST = relay  # noqa: N815  http.server's names
 
             def log_message(self, *args: object) -> None:
                 """Silent."""

@@ -60,7 +60,8 @@ def test_what_openbao_forgot_when_it_was_killed_is_ended_too(
 ) -> None:
     """SIGKILLed under minters it leaves roles in the target that it has no lease for; they go."""
     for _ in range(4):
-        until_true(lambda n=len(churn.secrets) + 8: len(churn.secrets) >= n, 30)
+        enough = len(churn.secrets) + 8
+        until_true(lambda n=enough: len(churn.secrets) >= n, 30)
         pid = ground.stack.supervisor.pids()["openbao"]
         os.kill(pid, signal.SIGKILL)
         until_true(lambda p=pid: ground.stack.supervisor.pids()["openbao"] != p, 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -52,15 +53,11 @@ class Victim:
             pipe.close()
 
     def _use(self, ground: Ground, secret: Mapping[str, object], stdin: IO[str]) -> None:
-        try:
+        with contextlib.suppress(psycopg.OperationalError):  # it may have been ended meanwhile
             self.sessions.append(ground.connect(secret))
-        except psycopg.OperationalError:
-            pass  # it has been ended meanwhile
-        try:
+        with contextlib.suppress(BrokenPipeError):
             stdin.write("on\n")
             stdin.flush()
-        except BrokenPipeError:
-            pass
 
     def died_by_kill(self) -> bool:
         """True when it was ended by SIGKILL, not by itself."""

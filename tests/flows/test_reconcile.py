@@ -142,7 +142,7 @@ def ends(stage: Stage, lease: Lease) -> None:
         current = tx.lease(lease.id)
         assert current is not None
         tx.save_lease(current.ended(Proof.VERIFIED, tx.now()))
-    stage.minter.alive.pop(lease.handle.name)
+    stage.minter.alive.pop(lease.handle.name, None)
 
 
 def test_a_minter_that_is_away_is_a_problem_and_no_difference(stage: Stage) -> None:

@@ -46,6 +46,25 @@ it holds the word END between spaces; `COMMIT` therefore ends the engine's own t
 `pg_stat_get_activity(NULL)` is what the view pg_stat_activity is made of, at a third of its cost.
 """
 
+FORGOTTEN_PREFIX = "end-"
+_LOST = f"DECLARE lost name := substr('{{{{name}}}}', {len(FORGOTTEN_PREFIX) + 1}); BEGIN"
+_IF_LOST = "IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = lost) THEN EXECUTE format"
+_CUT_LOST = _CUT_SESSIONS.replace("'{{name}}'", "lost")
+
+FORGOTTEN: tuple[str, ...] = (
+    f"DO $vk$ {_LOST} {_IF_LOST}('ALTER ROLE %I NOLOGIN', lost); END IF; END $vk$",
+    "COMMIT",
+    "BEGIN",
+    f"DO $vk$ {_LOST} {_CUT_LOST} END $vk$",
+    f"DO $vk$ {_LOST} PERFORM pg_catalog.pg_stat_clear_snapshot(); {_CUT_LOST} END $vk$",
+    f"DO $vk$ {_LOST} {_IF_LOST}('DROP ROLE %I', lost); END IF; END $vk$",
+)
+"""How a role is ended that OpenBao has no lease for, because it died while it made it.
+
+These stand where creation statements do: reading a credential of a role named `end-<mark>` makes
+nothing and drops `<mark>`. Whatever that role owns stays, and with it the role, for a human.
+"""
+
 
 @dataclass(frozen=True)
 class DatabaseRole:
@@ -95,6 +114,17 @@ def ending_statements(definition: ScopeDefinition) -> tuple[str, ...]:
         return REVOCATION
     step = f'{_IF_ROLE} REASSIGN OWNED BY "{{{{name}}}}" TO {quoted(heir)}; END IF;'
     return (*REVOCATION[:4], f"DO $vk$ BEGIN {step} END $vk$", *REVOCATION[4:])
+
+
+def forgotten_body(db_name: str) -> dict[str, str]:
+    """The body of `POST <mount>/roles/end-<mark>`, whose reading drops a forgotten role."""
+    return {
+        "db_name": db_name,
+        "creation_statements": _joined(iter(FORGOTTEN)),
+        "revocation_statements": "SELECT 1",
+        "default_ttl": "60s",
+        "max_ttl": "60s",
+    }
 
 
 def render(statement: str, values: dict[str, str]) -> str:

@@ -8,6 +8,8 @@ granted here.
 
 from __future__ import annotations
 
+from valetkey.minters.pins import forgotten_policy
+
 _SELF = """
 path "auth/token/lookup-self" { capabilities = ["read"] }
 path "auth/token/renew-self" { capabilities = ["update"] }
@@ -36,6 +38,7 @@ path "sys/leases/lookup" { capabilities = ["update"] }
 path "sys/policies/acl/valetkey-writer-*" { capabilities = ["read"] }
 path "valetkey/data/claims/*" { capabilities = ["create", "read"] }
 """
+    + forgotten_policy("database-orders")
     + _SELF
 )
 

@@ -115,7 +115,7 @@ def _connections(bao: Bao, port: int, password: str) -> None:
         bao.write(
             f"{MOUNT}/config/{lane}",
             **common,
-            allowed_roles=["vk-*"],
+            allowed_roles=["vk-*", "end-vk-*"],
             username_template="{{.RoleName}}",
             max_open_connections=4,
             max_idle_connections=2,

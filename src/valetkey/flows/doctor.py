@@ -99,14 +99,25 @@ def _untold(tx: Transaction, lease: Lease) -> Iterator[Violation]:
 def _by_looking(broker: Broker, minter: str, now: datetime) -> Iterator[Violation]:
     """I1, I2 and I4: what is out there has a living row, and is not past its end."""
     try:
-        ours = [x for x in broker.minters[minter].found() if x.installation == broker.installation]
+        suspects = [*_by_one_look(broker, minter, now)]
+        there = {x.handle.name for x in broker.minters[minter].found()} if suspects else set()
     except BrokerError as problem:
         yield Violation("I1", minter, f"could not be looked at: {problem.code}")
         return
-    for found in ours:
-        with broker.store.transaction() as tx:
-            lease = tx.lease(found.lease_id)
-        yield from _astray(broker, found, lease, now)
+    for found, violation in suspects:
+        if found.handle.name in there:  # else it was only ended while we looked
+            yield violation
+
+
+def _by_one_look(
+    broker: Broker, minter: str, now: datetime
+) -> Iterator[tuple[Found, Violation]]:
+    for found in list(broker.minters[minter].found()):
+        if found.installation == broker.installation:
+            with broker.store.transaction() as tx:
+                lease = tx.lease(found.lease_id)
+            for violation in _astray(broker, found, lease, now):
+                yield found, violation
 
 
 def _astray(

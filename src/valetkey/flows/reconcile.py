@@ -61,6 +61,17 @@ def _is_odd(tx: Transaction, found: Found) -> bool:
     return lease is None or lease.state is LeaseState.ENDED
 
 
+def _still_there(broker: Broker, minter_name: str, odd: Sequence[Found]) -> Sequence[Found]:
+    """Without what was only ended while we compared; what cannot be looked at now comes again."""
+    if not odd:
+        return odd
+    try:
+        there = {found.handle.name for found in broker.minters[minter_name].found()}
+    except BrokerError:
+        return []
+    return [found for found in odd if found.handle.name in there]
+
+
 def _suspicious(
     broker: Broker, odd: int, missing: Sequence[Lease], live: Sequence[Lease]
 ) -> str | None:
@@ -87,9 +98,7 @@ def _act(
         _tell(broker, FactKind.RECONCILE_HELD, minter_name, {"why": outcome.held})
         broker.notifier.alarm("reconcile waits for a human", {"why": outcome.held})
         return
-    for found in odd:
-        if broker.minters[minter_name].probe(found.handle) is Presence.ABSENT:
-            continue  # it was ended while we compared
+    for found in _still_there(broker, minter_name, odd):
         with broker.store.transaction() as tx:
             _reopen_or_adopt(broker, tx, found, outcome)
     for lease in missing:

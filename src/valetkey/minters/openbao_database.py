@@ -18,7 +18,13 @@ from valetkey.core.errors import BrokerError, MinterUnavailable, OutcomeUnknown
 from valetkey.core.ids import LeaseId, Mark
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
-from valetkey.core.statements import database_role, expansions, lane
+from valetkey.core.statements import (
+    FORGOTTEN_PREFIX,
+    database_role,
+    expansions,
+    forgotten_body,
+    lane,
+)
 from valetkey.minters.bao import Bao, Login, NothingThere
 from valetkey.minters.inspector import Inspector
 from valetkey.minters.pins import role_body, unpinned
@@ -58,6 +64,7 @@ class OpenBaoDatabase:
         self._installation, self._catalogue = installation, catalogue
         self._name = "openbao-database"
         self._inspectors: dict[tuple[str, ...], Inspector] = {}
+        self._forgotten: set[str] = set()
         self._lock = threading.Lock()
 
     def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
@@ -104,15 +111,22 @@ class OpenBaoDatabase:
         self._failpoint("end.role_deleted")
         prefix = f"sys/leases/revoke-prefix/{mount}/creds/{name}"
         self._bao.call(self._logins.ender, "PUT", prefix, {"sync": True})
+        if name in self._forgotten:
+            self._end_forgotten(handle)
         return Gone()
 
     def probe(self, handle: Handle) -> Presence:
-        """Does OpenBao list a lease, does the target know the role or a session of it?"""
+        """Does OpenBao list a lease, does the target know the role or a session of it?
+
+        A role in the target without a lease at OpenBao was forgotten there, and is noted, because
+        revoking will never drop it.
+        """
         mount, name = handle.where["mount"], handle.name
-        if self._inspector(handle).sees(name):
-            return Presence.PRESENT
+        seen = self._inspector(handle).sees(name)
         known = self._bao.knows(self._logins.ender, f"sys/leases/lookup/{mount}/creds/{name}/")
-        return Presence.PRESENT if known else Presence.ABSENT
+        if seen and not known:
+            self._forgotten.add(name)
+        return Presence.PRESENT if seen or known else Presence.ABSENT
 
     def found(self) -> Iterator[Found]:
         """Marked roles at OpenBao, marked leases there, and marked roles in each target."""
@@ -174,6 +188,19 @@ class OpenBaoDatabase:
         for inspector in self._inspectors.values():
             inspector.close()
 
+    def _end_forgotten(self, handle: Handle) -> None:
+        """Drop a role that OpenBao has no lease for: it died between making and recording it."""
+        mount, name = handle.where["mount"], FORGOTTEN_PREFIX + handle.name
+        ender, role = self._logins.ender, f"{mount}/roles/{name}"
+        body: dict[str, object] = dict(forgotten_body(handle.where["connection"]))
+        self._bao.call(ender, "DELETE", role)
+        self._bao.call(ender, "POST", role, body)
+        self._bao.call(ender, "GET", f"{mount}/creds/{name}")
+        self._bao.call(ender, "DELETE", role)
+        prefix = f"sys/leases/revoke-prefix/{mount}/creds/{name}"
+        self._bao.call(ender, "PUT", prefix, {"sync": True})
+        self._forgotten.discard(handle.name)
+
     def _policy_text(self, name: str) -> str | None:
         try:
             answer = self._bao.call(self._logins.ender, "GET", f"sys/policies/acl/{name}")
@@ -206,6 +233,8 @@ class OpenBaoDatabase:
     def _handle(self, target: Target, name: str) -> Handle:
         where = {key: str(target.address[key]) for key in _WHERE if key in target.address}
         where |= {"mount": target.mount, "inspector": target.inspector}
+        mark = Mark.read(name)
+        where["connection"] = lane(target, mark.lease_id if mark else "")
         return Handle(self._name, target.name, name, where)
 
     def _public(self, target: Target, handle: Handle) -> dict[str, object]:
@@ -213,7 +242,7 @@ class OpenBaoDatabase:
         return {"type": "postgresql", "username": handle.name, **target.address}
 
     def _inspector(self, handle: Handle) -> Inspector:
-        where = dict(handle.where)
+        where = {key: value for key, value in handle.where.items() if key != "connection"}
         key = tuple(sorted(where.values()))
         with self._lock:
             if key not in self._inspectors:

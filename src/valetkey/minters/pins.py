@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
 from valetkey.core.catalogue import Catalogue, Target
-from valetkey.core.statements import DatabaseRole, expansions
+from valetkey.core.statements import DatabaseRole, expansions, forgotten_body
 
 POLICY_PREFIX = "valetkey-writer-"
 PINNED_MINTER = "openbao-database"
@@ -53,6 +53,31 @@ def openbao_policy(catalogue: Catalogue, targets: Iterable[str], installation: s
     pinned = [target for target in chosen if target.minter == PINNED_MINTER]
     blocks = [block for target in pinned for block in _blocks(target, installation)]
     return "\n".join(blocks)
+
+
+def forgotten_policy(mount: str) -> str:
+    """The part of the ender's policy with which it ends roles that OpenBao forgot, and only those.
+
+    Such a role's statements are pinned to the text that drops `<mark>`; see `FORGOTTEN`.
+    """
+    pinned = {name: text for name, text in forgotten_body("").items() if name != "db_name"}
+    allowed = [f'    "{name}" = [{json.dumps(value)}]' for name, value in pinned.items()]
+    lines = [
+        f'path "{mount}/roles/end-vk-*" {{',
+        '  capabilities = ["create", "delete"]',
+        f"  required_parameters = {json.dumps(list(pinned))}",
+        "  allowed_parameters = {",
+        *allowed,
+        '    "db_name" = []',
+        "  }",
+        "}",
+        f'path "{mount}/creds/end-vk-*" {{ capabilities = ["read"] }}',
+        f'path "sys/leases/revoke-prefix/{mount}/creds/end-vk-*" {{',
+        '  capabilities = ["update", "sudo"]',
+        "}",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def pinned_targets(catalogue: Catalogue) -> tuple[str, ...]:

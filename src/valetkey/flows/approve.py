@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 
 from valetkey.core.errors import (
     ApprovalVoid,
@@ -29,11 +28,11 @@ def approve(broker: Broker, caller: Caller, grant_id: str, shown_hash: str) -> G
     """
     with broker.store.transaction() as tx:
         grant, task = _waiting(tx, grant_id)
-        logged_in_at = _eligible(broker, tx, caller, grant, task)
+        _eligible(tx, caller, grant, task)
         _fresh(broker, tx, caller, fresh_name(grant))
         if shown_hash != grant.shown_hash:
             raise ApprovalVoid("what you saw is not what waits now")
-        _add(broker, tx, caller, grant, "approve", logged_in_at)
+        _add(broker, tx, caller, grant, "approve")
         counts = approvals_by_group(grant.needs, tuple(tx.approvals(grant.id)))
         enough = all(counts[group] >= wanted for group, wanted in grant.needs)
         decided = grant.moved(GrantState.APPROVED) if enough else grant
@@ -46,8 +45,8 @@ def deny(broker: Broker, caller: Caller, grant_id: str) -> Grant:
     """Say no; a cached session may. Raises as `approve` does, but for freshness."""
     with broker.store.transaction() as tx:
         grant, task = _waiting(tx, grant_id)
-        logged_in_at = _eligible(broker, tx, caller, grant, task)
-        _add(broker, tx, caller, grant, "deny", logged_in_at)
+        _eligible(tx, caller, grant, task)
+        _add(broker, tx, caller, grant, "deny")
         denied = grant.moved(GrantState.DENIED)
         tx.save_grant(denied)
         tx.record(_by_person(FactKind.GRANT_DENIED, denied, task, caller))
@@ -98,9 +97,7 @@ def _waiting(tx: Transaction, grant_id: str) -> tuple[Grant, Task]:
     return grant, task
 
 
-def _eligible(
-    broker: Broker, tx: Transaction, caller: Caller, grant: Grant, task: Task
-) -> datetime:
+def _eligible(tx: Transaction, caller: Caller, grant: Grant, task: Task) -> None:
     """Somebody of a group it waits for, who is not requester, owner, creator or binder."""
     if caller.auth_time is None or not caller.email:
         raise RoleRequired()
@@ -113,7 +110,6 @@ def _eligible(
     touched |= set(agent.touched_by) if agent else set()
     if touched & {caller.email, str(caller.principal)}:
         raise ApproverNotEligible()
-    return caller.auth_time
 
 
 def _fresh(broker: Broker, tx: Transaction, caller: Caller, name: str) -> None:
@@ -130,14 +126,7 @@ def _by_person(kind: FactKind, grant: Grant, task: Task, caller: Caller) -> Fact
     return replace(fact, body={**fact.body, **named})
 
 
-def _add(
-    broker: Broker,
-    tx: Transaction,
-    caller: Caller,
-    grant: Grant,
-    verdict: str,
-    logged_in_at: datetime,
-) -> None:
+def _add(broker: Broker, tx: Transaction, caller: Caller, grant: Grant, verdict: str) -> None:
     tx.add_approval(
         Approval(
             id=broker.new_id("approval"),
@@ -146,7 +135,7 @@ def _add(
             groups=tuple(sorted(caller.groups)),
             verdict=verdict,
             shown_hash=grant.shown_hash or "",
-            logged_in_at=logged_in_at,
+            logged_in_at=caller.auth_time or tx.now(),
             at=tx.now(),
         )
     )

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.flows.stories import issued, kinds, lease_now
+from valetkey.core.catalogue import Catalogue
 from valetkey.core.errors import (
     AlreadyDecided,
     FreshLoginRequired,
@@ -145,3 +146,20 @@ def test_what_is_issued_after_a_release_is_not_counted_to_the_kill(stage: Stage)
     stage.pass_time(timedelta(seconds=1))
     issued(stage, stage.ask(task))
     assert kill_progress(stage.broker, stage.operator, ordered.id).unended == ()
+
+
+def test_a_misspelt_target_does_not_look_like_a_kill_that_worked(stage: Stage) -> None:
+    """Killing what nobody knows is refused, and no kill is written."""
+    with pytest.raises(NotFound):
+        kill(stage.broker, stage.operator, Height.TARGET, "order-db", "typo")
+    with stage.broker.store.transaction() as tx:
+        assert tx.kills_in_force() == []
+
+
+def test_a_target_that_left_the_catalogue_can_still_be_killed(stage: Stage) -> None:
+    """What is out there under its name is reason enough."""
+    issued(stage, stage.ask(stage.start()))
+    stage.rules.catalogue = Catalogue({}, "empty")
+    kill(stage.broker, stage.operator, Height.TARGET, "orders-db", "gone")
+    with stage.broker.store.transaction() as tx:
+        assert all(lease.state is not LeaseState.ACTIVE for lease in tx.unended_leases())

@@ -131,8 +131,8 @@ def change_agent(
     Raises OutsideTrustRule, RoleRequired when it would widen, NotFound, InvalidRequest for any
     other field.
     """
-    if not changes.keys() <= {"team", "labels", "boundary"}:
-        raise InvalidRequest("only team, labels and boundary can be changed")
+    if not changes or not changes.keys() <= {"team", "labels", "boundary"}:
+        raise InvalidRequest("team, labels and boundary can be changed")
     with broker.store.transaction() as tx:
         agent = _mine(tx, caller, rule, agent_id)
         changed = replace(_touched(agent, caller), **changes)  # type: ignore[arg-type]

@@ -9,13 +9,13 @@ from valetkey.core.errors import (
     FreshLoginRequired,
     InvalidRequest,
     NotFound,
+    NotReady,
     RoleRequired,
 )
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.kill import Height, Kill
 from valetkey.core.lease import UNENDED, Lease, LeaseState
 from valetkey.core.principal import Caller
-from valetkey.core.task import Task
 from valetkey.flows.end_task import close_task
 from valetkey.flows.revoke import mark_ending
 from valetkey.flows.sweep import settle
@@ -45,7 +45,8 @@ def kill(broker: Broker, caller: Caller, height: Height, subject: str, reason: s
         raise InvalidRequest("name what to kill at every height but everything")
     with broker.store.transaction() as tx:
         tx.close_barrier()
-        ordered = _order(broker, tx, caller, replace_subject(tx, height, subject), reason)
+        known = _subject(broker, tx, height, subject)
+        ordered = _order(broker, tx, caller, (height, known), reason)
     broker.failpoint("kill.ordered")
     while enforce_kill(broker, ordered):
         pass
@@ -112,17 +113,31 @@ def release_kill(broker: Broker, caller: Caller, kill_id: str) -> Kill:
     return released
 
 
-def replace_subject(tx: Transaction, height: Height, subject: str) -> tuple[Height, str]:
-    """The id that a kill is kept under; an agent may be named. Raises NotFound."""
-    found: Task | Lease | str | None = subject
+def _subject(broker: Broker, tx: Transaction, height: Height, subject: str) -> str:
+    """The id that a kill is kept under; an agent may be named. Raises NotFound for a stranger.
+
+    A misspelt name must not look like a kill that worked.
+    """
     if height is Height.AGENT:
         agent = tx.agent(subject) or tx.agent_named(subject)
-        return height, agent.id if agent else _missing()
-    if height is Height.TASK:
-        found = tx.task(subject)
-    if height is Height.LEASE:
-        found = tx.lease(subject)
-    return height, subject if found is not None else _missing()
+        return agent.id if agent else _missing()
+    known = (
+        height is Height.EVERYTHING
+        or (height is Height.TASK and tx.task(subject) is not None)
+        or (height is Height.LEASE and tx.lease(subject) is not None)
+        or (height is Height.TARGET and _is_target(broker, tx, subject))
+    )
+    return subject if known else _missing()
+
+
+def _is_target(broker: Broker, tx: Transaction, name: str) -> bool:
+    """In the catalogue, or something is still out there under its name."""
+    if any(lease.target == name for lease in tx.unended_leases()):
+        return True
+    try:
+        return name in broker.rules().catalogue.targets
+    except NotReady:
+        return False
 
 
 def _missing() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -13,10 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from valetkey.cli.scripted import Person
+from valetkey.devstack.workload import workload_token
 
 CLI = (sys.executable, "-m", "valetkey.cli")
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SCENES = 11
 pytestmark = pytest.mark.timeout(300)
 
@@ -112,6 +116,7 @@ def test_dev_up_serves_and_touches_only_its_own_profile(tmp_path: Path) -> None:
         assert again.returncode == 1
         told = json.loads(_valetkey(env, "dev", "status", "--data", str(data), "--json").stdout)
         _logs_in_and_reads(env, told)
+        _the_example_works(env, told, tmp_path)
         config = ("--config", told["config"])
         assert _valetkey(env, "doctor", *config).returncode == 0
         assert _valetkey(env, "reconcile", *config).returncode == 0
@@ -134,6 +139,34 @@ def _logs_in_and_reads(env: dict[str, str], told: dict) -> None:
     shown = _valetkey(env, "--profile", "dev", "catalogue", "show", "--json")
     names = {target["name"] for target in json.loads(shown.stdout)["targets"]}
     assert "orders-db" in names
+
+
+def _the_example_works(env: dict[str, str], told: dict, tmp_path: Path) -> None:
+    """The bot of `examples/` is provisioned as its CI workflow does it, accepted, and run."""
+    ci = {
+        "VALETKEY_URL": told["valetkey"],
+        "ACTIONS_ID_TOKEN_REQUEST_URL": told["ci_request_url"],
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": Path(told["ci_request_token_file"]).read_text(),
+    }
+    workflow = yaml.safe_load((EXAMPLES / "provision-agent.github.yml").read_text())
+    (step,) = workflow["jobs"]["provision"]["steps"]
+    argv = shlex.split(step["run"].replace("\\\n", " "))
+    assert _valetkey(env | ci, *argv[1:]).returncode == 0
+    accepted = _valetkey(env, "--profile", "dev", "agent", "accept", "refund-bot")
+    assert accepted.returncode == 0, accepted.stderr
+    token_file = tmp_path / "identity.jwt"
+    request_token = Path(told["workload_request_token_files"]["refund-bot"]).read_text().strip()
+    token_file.write_text(workload_token(told["issuer"], request_token, told["valetkey"]))
+    bot = {"VALETKEY_URL": told["valetkey"], "VALETKEY_IDENTITY_TOKEN_FILE": str(token_file)}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "refund_bot.py"), "4012"],
+        env=env | bot,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "headphones: 3470 cents, delivered\n"), done.stderr
 
 
 def test_the_dev_stack_is_refused_in_a_cluster(tmp_path: Path) -> None:

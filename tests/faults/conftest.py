@@ -17,9 +17,9 @@ from valetkey.devstack.stack import Options, Stack
 
 @pytest.fixture(scope="session")
 def ground() -> Iterator[Ground]:
-    """A stack of its own, because faults kill its servers and its times are short."""
+    """A stack of its own, with short times, and durable: what is committed outlives a kill."""
     folder = Path(tempfile.mkdtemp(prefix="valetkey-faults-"))
-    stack = Stack(folder / "data", Options(durable=False, max_request_duration=REQUEST_LIMIT))
+    stack = Stack(folder / "data", Options(max_request_duration=REQUEST_LIMIT))
     stack.start()
     done = threading.Event()
     tending = threading.Thread(target=stack.tend_until, args=[done], daemon=True)

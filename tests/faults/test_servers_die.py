@@ -6,13 +6,19 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from tests.faults.ground import Ground, ask_for, end_everything, get, start, until_true
+from tests.faults.ground import Ground, ask_for, end_everything, get, start, until_ended, until_true
 from valetkey.bootstrap import House
-from valetkey.core.errors import BrokerError
+from valetkey.core.errors import BrokerError, MinterUnavailable
+from valetkey.core.lease import Proof
+from valetkey.core.principal import Caller
+from valetkey.core.task import Task
 from valetkey.flows.end_task import end_task
+from valetkey.flows.request_credential import request_credential
 
 
 class Churn:
@@ -69,3 +75,93 @@ def test_what_openbao_forgot_when_it_was_killed_is_ended_too(
     end_everything(house)
     ground.at_peace(house, within=40)
     assert all(ground.refuses(secret) for secret in churn.secrets)
+
+
+def test_a_postgres_killed_under_issuers_loses_nothing(
+    ground: Ground, house: House, churn: Churn
+) -> None:
+    """Our database and the target die together, again and again; all that was out ends."""
+    for _ in range(2):
+        enough = len(churn.secrets) + 8
+        until_true(lambda n=enough: len(churn.secrets) >= n, 30)
+        pid = ground.stack.supervisor.pids()["postgres"]
+        os.kill(pid, signal.SIGKILL)
+        until_true(lambda p=pid: ground.stack.supervisor.pids()["postgres"] != p, 30)
+    churn.stop()
+    until_true(lambda: house.problems() == [], 20, lambda: str(house.problems()))
+    end_everything(house)
+    ground.at_peace(house, within=40)
+    assert "store_unavailable" in churn.codes
+    assert all(ground.refuses(secret) for secret in churn.secrets)
+
+
+def test_a_sealed_openbao_says_so_and_ends_later(ground: Ground, house: House) -> None:
+    """Sealed it mints nothing, the answer says when to come back, and endings wait for it."""
+    bot = ground.bot(house)
+    task = start(house, bot)
+    issued = get(house, bot, ask_for(task))
+    root = ground.stack.openbao.as_root()
+    root.call("PUT", "sys/seal", {})
+    try:
+        with pytest.raises(MinterUnavailable) as refused:
+            request_credential(house.broker, bot, ask_for(task))
+        assert refused.value.retry_after
+        assert any("sealed" in problem for problem in house.problems())
+        assert not end_task(house.broker, bot, task.id).complete
+        assert not ground.refuses(issued.secret.reveal())
+    finally:
+        ground.stack.openbao.after_ready()
+    assert until_ended(house, issued.lease.id).proof is Proof.VERIFIED
+
+
+@pytest.mark.parametrize("server", ["openbao", "postgres"])
+def test_a_stopped_server_holds_nobody_for_ever(
+    ground: Ground, house: House, server: str
+) -> None:
+    """Every process of a server stands still while one asks: an answer comes, and all ends."""
+    bot = ground.bot(house)
+    task = start(house, bot)
+    issued = get(house, bot, ask_for(task))
+    with stopped(ground.stack.supervisor.pids()[server]):
+        asker = Asker(house, bot, task)
+        asker.thread.join(10 if server == "openbao" else 1)
+        if server == "openbao":
+            assert asker.code == "outcome_unknown"
+    asker.thread.join(30)
+    assert not asker.thread.is_alive()
+    end_task(house.broker, bot, task.id)
+    assert until_ended(house, issued.lease.id).proof is Proof.VERIFIED
+
+
+class Asker:
+    """A client in a thread of its own, and the code that it got."""
+
+    def __init__(self, house: House, bot: Caller, task: Task) -> None:
+        self.code = ""
+        self.thread = threading.Thread(target=self._ask, args=[house, bot, task])
+        self.thread.start()
+
+    def _ask(self, house: House, bot: Caller, task: Task) -> None:
+        try:
+            get(house, bot, ask_for(task))
+            self.code = "issued"
+        except BrokerError as error:
+            self.code = error.code
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """SIGSTOP a server of ours with all its processes, and let it go on afterwards."""
+    family = [pid, *children(pid)]
+    for member in family:
+        os.kill(member, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for member in family:
+            os.kill(member, signal.SIGCONT)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

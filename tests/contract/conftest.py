@@ -7,17 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.databases import Databases
+from tests.contract.databases import databases as databases
 from tests.stack import stack as stack
-from valetkey.devstack.stack import Stack
 from valetkey.ports import Store
 from valetkey.store.sql_store import SqlStore, open_store
 from valetkey.testing.memory_store import MemoryStore
-
-
-@pytest.fixture(scope="session")
-def databases(stack: Stack) -> Databases:
-    """Databases on the real PostgreSQL of the session."""
-    return Databases(stack)
 
 
 @pytest.fixture

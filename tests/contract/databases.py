@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import psycopg
+import pytest
 
 from valetkey.devstack import orders
 from valetkey.devstack.stack import Stack
@@ -12,6 +13,7 @@ from valetkey.store.migrations import migrate
 
 TEMPLATE = "valetkey_template"
 _numbers = itertools.count(1)
+_shared: list[Databases] = []
 
 
 def dialect(dsn: str) -> str:
@@ -51,3 +53,11 @@ class Databases:
     def _run(self, statement: str) -> None:
         with psycopg.connect(self.superuser("postgres"), autocommit=True) as connection:
             connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def databases(stack: Stack) -> Databases:
+    """Databases on the real PostgreSQL of the run; however many folders ask, there is one."""
+    if not _shared:
+        _shared.append(Databases(stack))
+    return _shared[0]

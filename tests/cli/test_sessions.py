@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import socket
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from joserfc.jwk import ECKey, OctKey
 
 from tests.cli import samples
 from tests.cli.conftest import TOKEN, Terminal
 from tests.cli.fake_broker import FakeBroker, problem
+from valetkey.agentside.dpop import DpopKey
 
 LIST = ("task", "list")
 ROUTE = "GET /v1/tasks"
@@ -216,3 +219,21 @@ def test_logging_out_forgets_login_and_token(person: Terminal, broker: FakeBroke
     left = {path.name for path in (person.home / "profiles" / "default").iterdir()}
     assert left == {"person.key.json"}
     assert person.run(*LIST).exit_code == 1
+
+
+def test_processes_that_start_together_share_one_key(tmp_path: Path) -> None:
+    """Of several that make the key at the same time, the first one's is everybody's."""
+    path = tmp_path / "new" / "key.json"
+    with ThreadPoolExecutor(16) as pool:
+        keys = list(pool.map(lambda _: DpopKey.kept(path).thumbprint, range(64)))
+    assert len(set(keys)) == 1
+    assert [one.name for one in path.parent.iterdir()] == ["key.json"]
+
+
+def test_a_file_that_holds_another_kind_of_key_is_refused(tmp_path: Path) -> None:
+    """Only a private P-256 key signs proofs."""
+    path = tmp_path / "key.json"
+    for key in (OctKey.generate_key(256), ECKey.generate_key("P-384")):
+        path.write_text(json.dumps(key.as_dict(private=True)))
+        with pytest.raises(ValueError, match="P-256"):
+            DpopKey.kept(path)

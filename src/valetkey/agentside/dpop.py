@@ -11,9 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from valetkey.agentside.files import write_private
+from valetkey.agentside.files import write_private_once
 
 
 class DpopKey:
@@ -36,9 +37,11 @@ class DpopKey:
         """
         if not path.exists():
             made = ECKey.generate_key("P-256")
-            write_private(path, json.dumps(made.as_dict(private=True)))
-            return cls(made)
-        key = ECKey.import_key(json.loads(path.read_text(encoding="ascii")))
+            write_private_once(path, json.dumps(made.as_dict(private=True)))
+        try:
+            key = ECKey.import_key(json.loads(path.read_text(encoding="ascii")))
+        except (JoseError, ValueError, KeyError, TypeError):
+            raise ValueError(f"{path} holds no P-256 private key") from None
         if not key.is_private or key.curve_name != "P-256":
             raise ValueError(f"{path} holds no P-256 private key")
         return cls(key)

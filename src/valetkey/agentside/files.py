@@ -11,12 +11,27 @@ from typing import Any
 
 def write_private(path: Path, text: str) -> None:
     """Write `text` to `path` atomically with mode 0600; missing folders are made with 0700."""
+    _beside(path, text).replace(path)
+
+
+def write_private_once(path: Path, text: str) -> None:
+    """Write `text` privately unless `path` is there already; of several writers the first wins."""
+    temporary = _beside(path, text)
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return
+    finally:
+        temporary.unlink()
+
+
+def _beside(path: Path, text: str) -> Path:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
-    temporary.replace(path)
+    return temporary
 
 
 def write_private_json(path: Path, value: object) -> None:

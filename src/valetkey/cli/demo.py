@@ -7,6 +7,7 @@ down again.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -82,8 +83,9 @@ def _valetkey(*argv: str) -> dict[str, Any]:
     """Run one CLI command; its JSON. Raises NotAsTold when it fails."""
     from valetkey.cli.demo_stage import NotAsTold
 
+    env = {name: value for name, value in os.environ.items() if not name.startswith("VALETKEY_")}
     done = subprocess.run(
-        [*CLI, *argv, "--json"], capture_output=True, text=True, timeout=120, check=False
+        [*CLI, *argv, "--json"], env=env, capture_output=True, text=True, timeout=120, check=False
     )
     if done.returncode:
         raise NotAsTold(f"`valetkey {' '.join(argv[:2])}` failed: {done.stderr.strip()}")

@@ -168,6 +168,4 @@ def connect(minted: Minted) -> psycopg.Connection[Any]:
 def _database_minter(stack: Stack, bao: Bao, catalogue: Catalogue) -> OpenBaoDatabase:
     names = ("writer", "reader", "ender", "inspector")
     logins = Logins(*(Login(bao, f"valetkey-{x}", stack.identity_token_file) for x in names))
-    return OpenBaoDatabase(
-        bao, logins, INSTALLATION, lambda: catalogue, lambda: datetime.now(UTC)
-    )
+    return OpenBaoDatabase(bao, logins, INSTALLATION, lambda: catalogue, lambda: datetime.now(UTC))

@@ -245,9 +245,7 @@ def test_a_lease_moves_through_the_store_as_it_moves_in_thought(
     """Every field that a move changes is kept, from minting to ended and back."""
     patience = Patience()
     at = some.now
-    lease = some.lease(
-        state=LeaseState.MINTING, activated_at=None, back_ref=None, fingerprints=()
-    )
+    lease = some.lease(state=LeaseState.MINTING, activated_at=None, back_ref=None, fingerprints=())
     moves = [
         lambda x: x.activated(at, at + MINUTE, "ref", ("f",)),
         lambda x: x.ending("revoked", at),

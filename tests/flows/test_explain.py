@@ -91,9 +91,7 @@ def requested(stage: Stage, ask: Ask) -> tuple[str, object]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    scope=SCOPES, declared=DECLARED, situation=SITUATIONS, seconds=some.integers(1, 12 * 3600)
-)
+@given(scope=SCOPES, declared=DECLARED, situation=SITUATIONS, seconds=some.integers(1, 12 * 3600))
 def test_explain_says_what_request_does(
     scope: str, declared: list[str], situation: str, seconds: int
 ) -> None:

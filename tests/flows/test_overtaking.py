@@ -106,7 +106,11 @@ def test_a_frozen_issuer_that_wakes_after_the_end_reopens_the_lease(stage: Stage
         request_credential(stage.broker, stage.bot, stage.ask(task))
     lease = leases(stage)[0]
     assert lease.state is LeaseState.ENDING
-    assert kinds(stage, lease_id=lease.id)[-3:] == ["LeaseEnded", "LeaseReappeared", "LeaseWithheld"]
+    assert kinds(stage, lease_id=lease.id)[-3:] == [
+        "LeaseEnded",
+        "LeaseReappeared",
+        "LeaseWithheld",
+    ]
     sweep(stage.broker)
     assert lease_now(stage, lease).proof is Proof.VERIFIED
 

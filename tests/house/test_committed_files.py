@@ -8,10 +8,13 @@ from collections.abc import Iterator
 
 from tests.house.sizes import ROOT
 
-# Written apart, so that this file does not hold what it looks for.
-HOSTS = re.compile(r"(?i)pypi\s?\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org")
-PATHS = re.compile(r"/work/|/root/|/home/(?!\.config|nonroot|valetkey)[a-z]")
-KEYS = re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----|\bhvs\.[A-Za-z0-9]{20}|\bAKIA[A-Z0-9]{16}\b")
+# Written with a needless class of one letter, so that this file does not hold what it looks for.
+HOSTS = re.compile(r"(?i)pyp[i]\.org|python[h]osted\.org|registry\.npm[j]s|deb\.deb[i]an\.org")
+PATHS = re.compile(r"/wor[k]/|/roo[t]/|/hom[e]/(?!nonroot|valetkey)[a-z]")
+KEYS = re.compile(
+    r"-----BEGIN (?:[A-Z]+ )?PRIVAT[E] KEY-----|\bhvs\.[A-Za-z0-9]{20}|\bAKIA[A-Z0-9]{16}\b"
+)
+KEY = ("-----BEGIN PRIV", "ATE KEY-----")
 
 
 def committed() -> Iterator[tuple[str, str]]:
@@ -53,6 +56,5 @@ def test_no_file_holds_a_key() -> None:
 
 def test_what_is_looked_for_would_be_found() -> None:
     """Each pattern matches what it is meant for."""
-    assert HOSTS.search("https://py" + "pi.org/simple")
-    assert PATHS.search("cd /wo" + "rk/main")
-    assert KEYS.search("-----BEGIN PRIV" + "ATE KEY-----")
+    apart = {HOSTS: ("py", "pi.org/simple"), PATHS: ("cd /wo", "rk/main"), KEYS: KEY}
+    assert all(pattern.search("".join(parts)) for pattern, parts in apart.items())

@@ -53,7 +53,9 @@ def claiming_functions() -> set[str]:
 def test_no_test_is_without_a_claim() -> None:
     """Each asserts, or expects an error, itself or in a function of the tests that it calls."""
     claiming = claiming_functions()
-    empty = [f"{path.name}:{node.name}" for path, node in every_test() if not _claims(node, claiming)]
+    empty = [
+        f"{path.name}:{node.name}" for path, node in every_test() if not _claims(node, claiming)
+    ]
     assert [name for name in empty if name.split(":")[1] not in NOT_RAISING] == []
 
 

@@ -53,7 +53,9 @@ def test_no_name_is_vague() -> None:
     The standard library's request handlers are what they are called there.
     """
     vague = [name for name, _ in modules() if VAGUE.search(name.rsplit("/")[-1].split(".")[0])]
-    vague += [name for name, node in classes() if node.name.endswith(VAGUE_ENDS) and not _foreign(node)]
+    vague += [
+        name for name, node in classes() if node.name.endswith(VAGUE_ENDS) and not _foreign(node)
+    ]
     vague += [
         name
         for name, node in functions()

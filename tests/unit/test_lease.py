@@ -53,9 +53,7 @@ def _tried(lease: Lease, tries: int) -> Lease:
 WAYS_OUT: some.SearchStrategy[Move] = some.one_of(
     some.builds(lambda at: lambda x: x.ending("revoked", at), INSTANTS),
     some.builds(
-        lambda at, tries, jitter: (
-            lambda x: _tried(x, tries).failed("away", at, PATIENCE, jitter)
-        ),
+        lambda at, tries, jitter: lambda x: _tried(x, tries).failed("away", at, PATIENCE, jitter),
         INSTANTS,
         some.integers(0, 10**6),
         some.floats(0, 1, exclude_max=True),

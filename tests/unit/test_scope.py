@@ -65,7 +65,9 @@ def test_what_is_within_the_narrower_is_within_the_wider(a: Scope, b: Scope, c: 
 @given(SCOPES, KEYS, VALUES)
 def test_one_more_parameter_never_widens(scope: Scope, key: str, value: str) -> None:
     """Limits are only added."""
-    limited = Scope(scope.target, scope.name, tuple(sorted({key: value, **dict(scope.parameters)}.items())))
+    limited = Scope(
+        scope.target, scope.name, tuple(sorted({key: value, **dict(scope.parameters)}.items()))
+    )
     assert limited <= scope
 
 

@@ -52,7 +52,9 @@ def test_a_person_counts_once_for_each_group(
     )
     counted = approvals_by_group((("approvers", 1), ("security", 2)), said)
     assert counted == {
-        group: len({who for who, groups, verdict in given_ if verdict == "approve" and group in groups})
+        group: len(
+            {who for who, groups, verdict in given_ if verdict == "approve" and group in groups}
+        )
         for group in ("approvers", "security")
     }
 

@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 
-from tests.house.sizes import ROOT
+from tests.house.measure import ROOT
 
 # Written with a needless class of one letter, so that this file does not hold what it looks for.
 HOSTS = re.compile(r"(?i)pyp[i]\.org|python[h]osted\.org|registry\.npm[j]s|deb\.deb[i]an\.org")

@@ -8,7 +8,7 @@ import sysconfig
 from pathlib import Path
 from subprocess import run
 
-from tests.house.sizes import ROOT
+from tests.house.measure import ROOT
 
 LINTER = Path(sysconfig.get_path("scripts")) / "lint-imports"
 

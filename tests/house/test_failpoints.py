@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.house.sizes import ROOT, modules
+from tests.house.measure import ROOT, modules
 
 NAMED = re.compile(r"failpoint\(\"([a-z._]+)\"\)")
 KNOWN = {

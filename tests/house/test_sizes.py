@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.house import sizes
+from tests.house import measure as sizes
 
 LONG_FUNCTIONS = {
     "bootstrap/house.py:build_house": "what the house is made of, to be read from top to bottom",

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.house.sizes import ROOT
+from tests.house.measure import ROOT
 
 CLAIMING = {"raises", "warns", "fail"}
 PATCHING = ("monkeypatch.", "mocker.")

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.house.sizes import ROOT, functions, modules
+from tests.house.measure import ROOT, functions, modules
 
 VAGUE = re.compile(r"(?i)(?:^|_)(utils?|managers?|helpers?|misc|common)(?:$|_)")
 VAGUE_ENDS = ("Manager", "Helper", "Utils", "Handler", "Impl")

@@ -1,4 +1,4 @@
-"""How big everything is: `python -m tests.house.sizes` prints the report that people judge.
+"""How big everything is: `python -m tests.house.measure` prints the report that people judge.
 
 Files count lines, functions the lines from `def` to their end, parameters without self and cls.
 """

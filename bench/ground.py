@@ -183,7 +183,7 @@ def _values(stack: Stack, url: str, catalogue: str) -> dict[str, Any]:
                 "issuer": f"{stack.issuer_url}/workloads",
                 "audience": url,
                 "algorithms": ["ES256"],
-                "jwks_uri": f"{stack.issuer_url}/workloads/jwks",
+                "jwks_uri": f"{stack.issuer_url}/workloads/.well-known/jwks",
                 "replay": "reusable_until_exp",
                 "informative": ["kubernetes.io"],
             }

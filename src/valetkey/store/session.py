@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Insert,
     Select,
     Table,
     Update,
     bindparam,
     func,
-    insert,
     select,
     text,
 )
+
+from valetkey.store.readings import Reading, Readings
+from valetkey.store.tables import facts
+from valetkey.store.writes import Additions
 
 BARRIER = 0x56_4B_01
 DUTY = 0x56_4B_02
@@ -33,30 +34,34 @@ Hold = Literal["", "share", "change"]
 class Session:
     """What every group of queries works with."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._began: tuple[datetime, float] | None = None
+    def __init__(self, connection: Connection, readings: Readings) -> None:
+        self._bare, self._readings = connection, readings
+        self._read: Reading | None = None
+        self._additions = Additions()
         self._facts: list[dict[str, Any]] = []
 
     def now(self) -> datetime:
         """The database's time: read once, then moved on by the monotonic clock."""
-        if self._began is None:
-            self._read_clock("SELECT clock_timestamp()")
-        assert self._began is not None
-        at, mono = self._began
-        return at + timedelta(seconds=time.monotonic() - mono)
+        if self._read is None:
+            self._read = self._readings.recent() or self._read_clock("SELECT clock_timestamp()")
+        return self._read.now()
 
     def flush(self) -> None:
-        """Write the facts of this transaction; the last thing before its commit."""
-        from valetkey.store.tables import facts
+        """Write what was added, facts last; the last thing before the commit."""
+        waiting, self._facts = self._facts, []
+        self._additions.add(facts, *waiting)
+        self._additions.write(self._bare)
 
-        if self._facts:
-            waiting, self._facts = self._facts, []
-            self._connection.execute(adding(facts), waiting)
+    @property
+    def _connection(self) -> Connection:
+        """The connection, once it holds all rows that were added."""
+        self._additions.write(self._bare)
+        return self._bare
 
-    def _read_clock(self, statement: str) -> None:
+    def _read_clock(self, statement: str) -> Reading:
         at = self._connection.exec_driver_sql(statement).scalar_one()
-        self._began = (at, time.monotonic())
+        self._read = self._readings.note(at)
+        return self._read
 
     def _one(
         self, query: Select[Any], values: Mapping[str, Any] | None = None
@@ -70,7 +75,7 @@ class Session:
         return [dict(row) for row in self._connection.execute(query, values).mappings()]
 
     def _insert(self, table: Table, row: Mapping[str, Any]) -> None:
-        self._connection.execute(adding(table), row)
+        self._additions.add(table, row)
 
     def _update(self, table: Table, row: Mapping[str, Any]) -> None:
         changes = {name: value for name, value in row.items() if name != "id"}
@@ -87,12 +92,6 @@ def by_id(table: Table, hold: Hold = "") -> Select[Any]:
     """The row of a table whose `id` is given; built once, for building costs what asking does."""
     query = select(table).where(table.c.id == bindparam("id"))
     return query if not hold else query.with_for_update(read=hold == "share")
-
-
-@lru_cache(maxsize=64)
-def adding(table: Table) -> Insert:
-    """A new row of a table."""
-    return insert(table)
 
 
 @lru_cache(maxsize=64)

@@ -14,8 +14,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from valetkey.core.errors import StoreUnavailable
 from valetkey.store.authority import Authority
 from valetkey.store.lifecycle import Lifecycle
+from valetkey.store.readings import Readings
 from valetkey.store.tables import installation, uses
-
 
 _COUNTS = """
 SELECT count(*) FILTER (WHERE state IN ('minting', 'active')) AS live,
@@ -25,6 +25,7 @@ SELECT count(*) FILTER (WHERE state IN ('minting', 'active')) AS live,
            AS oldest_unended_seconds
 FROM leases WHERE state <> 'ended'
 """
+_FIRST_USE = pg_insert(uses).on_conflict_do_nothing().returning(uses.c.key)
 
 
 class SqlTransaction(Authority, Lifecycle):
@@ -36,21 +37,22 @@ class SqlStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._alone = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._readings = Readings()
 
     @contextmanager
     def transaction(self) -> Iterator[SqlTransaction]:
         """Begin; commit when the block is left, roll back when it raises."""
         with _mapped(), self._engine.connect() as connection, connection.begin():
-            tx = SqlTransaction(connection)
+            tx = SqlTransaction(connection, self._readings)
             yield tx
             tx.flush()
 
     def first_use(self, slot: str, key: str, until: datetime) -> bool:
         """True the first time, across replicas; kept until `until`."""
-        new = pg_insert(uses).values(slot=slot, key=key, jkt="", until=until)
-        with _mapped(), self._engine.begin() as connection:
-            added = connection.execute(new.on_conflict_do_nothing().returning(uses.c.key))
-            return added.first() is not None
+        row = {"slot": slot, "key": key, "jkt": "", "until": until}
+        with _mapped(), self._alone.connect() as connection:
+            return connection.execute(_FIRST_USE, row).first() is not None
 
     def pin(self, key: str, jkt: str, until: datetime) -> str:
         """The key thumbprint first pinned to this."""
@@ -67,10 +69,13 @@ class SqlStore:
             return connection.execute(old).rowcount
 
     def now(self) -> datetime:
-        """The database's time."""
-        with _mapped(), self._engine.begin() as connection:
-            at: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-            return at
+        """The database's time; raises StoreUnavailable once it was away for a second."""
+        read = self._readings.recent()
+        if read is None:
+            with _mapped(), self._alone.connect() as connection:
+                at = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+                read = self._readings.note(at)
+        return read.now()
 
     def counts(self) -> dict[str, float]:
         """live, overdue, stuck and oldest_unended_seconds, in one query."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.ground import REQUEST_LIMIT, SCALE, Ground, lay
+from tests.faults.ground import REQUEST_LIMIT, SCALE, Ground, end_everything, lay
 from valetkey.bootstrap import House
 from valetkey.devstack.stack import Options, Stack
 
@@ -43,4 +43,5 @@ def house(ground: Ground) -> Iterator[House]:
     with ground.house() as house:
         house.clockwork.start()
         yield house
+        end_everything(house)
         ground.at_peace(house)

@@ -258,8 +258,8 @@ def caller_of(agent: Agent) -> Caller:
     )
 
 
-def operator(name: str = "opal") -> Caller:
-    """A person who may revoke and kill anything."""
+def operator(name: str = "opal", fresh_for: str | None = None) -> Caller:
+    """A person who may revoke and kill anything, with a login made for one object."""
     return Caller(
         kind="person",
         principal=Principal("https://people", name),
@@ -269,6 +269,7 @@ def operator(name: str = "opal") -> Caller:
         email=f"{name}@example.com",
         roles=frozenset({"operator"}),
         auth_time=datetime.now(UTC),
+        fresh_for=fresh_for,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.faults.ground import (
     Ground,
     ask_for,
+    end_everything,
     get,
     leases_of,
     start,
@@ -44,6 +45,7 @@ def behind(ground: Ground, proxy: BaoProxy) -> Iterator[House]:
         house.clockwork.start()
         yield house
         proxy.clear()
+        end_everything(house)
         ground.at_peace(house)
 
 

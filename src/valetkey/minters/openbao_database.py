@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -106,7 +107,8 @@ class OpenBaoDatabase:
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
         """Delete the role, so that no frozen issuer can read it, and revoke what it gave."""
         mount, name = handle.where["mount"], handle.name
-        self._inspector(handle).remember(name)
+        with suppress(MinterUnavailable):  # being blind keeps nothing from being ended
+            self._inspector(handle).remember(name)
         self._bao.call(self._logins.ender, "DELETE", f"{mount}/roles/{name}")
         self._failpoint("end.role_deleted")
         prefix = f"sys/leases/revoke-prefix/{mount}/creds/{name}"
@@ -144,10 +146,10 @@ class OpenBaoDatabase:
 
     def problem(self) -> str | None:
         """Sealed, wrong pins, a dying reader, a blind inspector: none of these may mint."""
-        ill = self._bao.health(self._now(), LARGEST_SKEW)
-        if ill is not None:
-            return ill
         try:
+            ill = self._bao.health(self._now(), LARGEST_SKEW)
+            if ill is not None:
+                return ill
             missing = unpinned(self._catalogue(), self._installation, self._policy_text)
             if missing:
                 return "OpenBao does not hold the pins of " + ", ".join(missing)

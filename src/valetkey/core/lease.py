@@ -153,8 +153,24 @@ class Lease:
         return replace(self, due_at=until)
 
     def seen(self) -> Lease:
-        """Our own look found it outside, so its end can be verified."""
+        """Our own look found it outside, or could not rule that out: its end must be verified."""
         return replace(self, seen_outside=True)
+
+    def only_claimed_since(self, earlier: Lease) -> bool:
+        """True when nothing but sweeps touched it since: what one of them found still holds.
+
+        An end may take longer than its claim. Were its outcome dropped for that, a slow back end
+        would have every lease claimed again for ever, and none of them ended or stuck.
+        """
+        return self.state in {LeaseState.ENDING, LeaseState.STUCK} and self == replace(
+            earlier,
+            state=self.state,
+            fence=self.fence,
+            due_at=self.due_at,
+            tries=self.tries,
+            last_error=self.last_error,
+            seen_outside=self.seen_outside,
+        )
 
     def tapped_once(self) -> Lease:
         """Gone for now, but a mint may still be in flight: look again after the quiet time."""

@@ -42,10 +42,10 @@ def end_one(broker: Broker, lease: Lease) -> None:
         _record_failure(broker, lease, f"defect: {type(defect).__name__}")
         raise
     with broker.store.transaction() as tx:
-        current = tx.lease(lease.id, lock=True)
-        if current is None or current.fence != lease.fence:
-            return  # somebody else has moved it since; they will see to it
-        after, kind = after_tap(lease, ending, presence, broker, tx.now())
+        current = _as_it_is(tx, lease)
+        if current is None:
+            return  # something else has moved it since; that will see to it
+        after, kind = after_tap(current, ending, presence, broker, tx.now())
         tx.save_lease(after)
         tx.record(lease_fact(kind, after, CLOCK, after.proof.value if after.proof else "waits"))
     broker.failpoint("sweep.recorded")
@@ -105,11 +105,17 @@ def _on_its_way(tx: Transaction, lease: Lease) -> Lease:
 
 
 def _looked_for(broker: Broker, lease: Lease) -> Lease:
-    """Outside any transaction: was it ever there? What was seen stays, should its end fail."""
-    minter = broker.minter_of(lease.handle)
-    if not lease.seen_outside and minter.probe(lease.handle) is Presence.PRESENT:
-        return lease.seen()
-    return lease
+    """Outside any transaction: was it ever there? What was seen stays, should its end fail.
+
+    Being unable to look keeps nothing from being ended, but then it may have been there.
+    """
+    if lease.seen_outside:
+        return lease
+    try:
+        there = broker.minter_of(lease.handle).probe(lease.handle) is Presence.PRESENT
+    except BrokerError:
+        there = True
+    return lease.seen() if there else lease
 
 
 def _tap(broker: Broker, lease: Lease) -> tuple[Ending, Presence]:
@@ -119,13 +125,21 @@ def _tap(broker: Broker, lease: Lease) -> tuple[Ending, Presence]:
     return ending, minter.probe(lease.handle) if isinstance(ending, Gone) else Presence.UNKNOWN
 
 
+def _as_it_is(tx: Transaction, worked_on: Lease) -> Lease | None:
+    """The lease now, locked, with what we saw of it; None when more than a sweep touched it."""
+    current = tx.lease(worked_on.id, lock=True)
+    if current is None or not current.only_claimed_since(worked_on):
+        return None
+    return current.seen() if worked_on.seen_outside else current
+
+
 def _record_failure(broker: Broker, lease: Lease, problem: str) -> None:
     """Back off with jitter, for ever; say so when it becomes stuck."""
     with broker.store.transaction() as tx:
-        current = tx.lease(lease.id, lock=True)
-        if current is None or current.fence != lease.fence:
+        current = _as_it_is(tx, lease)
+        if current is None:
             return
-        after, kind = _failed(broker, lease, problem, tx.now())
+        after, kind = _failed(broker, current, problem, tx.now())
         tx.save_lease(after)
         tx.record(lease_fact(kind, after, CLOCK, "failed"))
     if kind is FactKind.LEASE_STUCK:

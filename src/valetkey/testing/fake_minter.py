@@ -38,6 +38,7 @@ class FakeMinter:
     after_mint: Callable[[], None] = lambda: None
     before_end: Callable[[], None] = lambda: None
     after_end: Callable[[], None] = lambda: None
+    fail_probe: list[BrokerError] = field(default_factory=list)
     fail_found: list[BrokerError] = field(default_factory=list)
     after_found: Callable[[], None] = lambda: None
     lingers: bool = False
@@ -89,6 +90,8 @@ class FakeMinter:
 
     def probe(self, handle: Handle) -> Presence:
         """Look."""
+        if self.fail_probe:
+            raise self.fail_probe.pop(0)
         if not self.looks:
             return Presence.UNKNOWN
         return Presence.PRESENT if handle.name in self.alive else Presence.ABSENT

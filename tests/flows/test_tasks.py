@@ -27,7 +27,7 @@ from valetkey.core.kill import Height
 from valetkey.core.lease import LeaseState, Proof
 from valetkey.core.scope import Scope
 from valetkey.core.task import TaskState
-from valetkey.flows.end_task import end_overdue_tasks, end_task, receipt
+from valetkey.flows.end_task import end_overdue_tasks, end_task, may_see, receipt
 from valetkey.flows.kill import kill
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.start_task import Plan, start_task
@@ -204,3 +204,13 @@ def test_only_those_concerned_end_or_see_a_task(stage: Stage) -> None:
         with pytest.raises(NotFound):
             end_task(stage.broker, stranger, task.id)
     assert kinds(stage, task_id=task.id) == ["TaskStarted"]
+
+
+def test_an_auditor_sees_a_task_and_cannot_end_it(stage: Stage) -> None:
+    """Looking is not touching: the task stays open, and there is no receipt."""
+    task = stage.start()
+    auditor = stage.person("audrey@example.com", roles={"auditor"})
+    assert may_see(auditor, task)
+    with pytest.raises(NotFound):
+        end_task(stage.broker, auditor, task.id)
+    assert "TaskEnded" not in kinds(stage)

@@ -309,3 +309,12 @@ def test_a_kill_stops_collecting(stage: Stage, height: Height) -> None:
     with pytest.raises(refusal):
         collect(stage.broker, stage.bot, grant.id)
     assert stage.minter.alive == {}
+
+
+def test_a_late_yes_still_leaves_time_to_collect(stage: Stage) -> None:
+    """From the yes on, the asker has the whole waiting time again, within its task."""
+    grant = waiting(stage, stage.start())
+    stage.pass_time(stage.broker.limits.approval_wait - timedelta(seconds=2))
+    decided = says_yes(stage, stage.approver, grant)
+    stage.pass_time(timedelta(minutes=2))
+    assert isinstance(collect(stage.broker, stage.bot, decided.id), Issued)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from valetkey.core.errors import (
     ApprovalVoid,
@@ -35,7 +36,7 @@ def approve(broker: Broker, caller: Caller, grant_id: str, shown_hash: str) -> G
         _add(broker, tx, caller, grant, "approve")
         counts = approvals_by_group(grant.needs, tuple(tx.approvals(grant.id)))
         enough = all(counts[group] >= wanted for group, wanted in grant.needs)
-        decided = grant.moved(GrantState.APPROVED) if enough else grant
+        decided = _collectable(broker, grant, task, tx.now()) if enough else grant
         tx.save_grant(decided)
         tx.record(_by_person(FactKind.GRANT_APPROVED, decided, task, caller))
         return decided
@@ -117,6 +118,12 @@ def _fresh(broker: Broker, tx: Transaction, caller: Caller, name: str) -> None:
     age = tx.now() - (caller.auth_time or tx.now())
     if caller.fresh_for != name or age > broker.limits.fresh_login:
         raise FreshLoginRequired(extra={"fresh_for": name})
+
+
+def _collectable(broker: Broker, grant: Grant, task: Task, now: datetime) -> Grant:
+    """Approved: the asker has the whole waiting time again to collect, within its task."""
+    until = min(now + broker.limits.approval_wait, task.deadline_at)
+    return replace(grant, state=GrantState.APPROVED, waits_until=until)
 
 
 def _by_person(kind: FactKind, grant: Grant, task: Task, caller: Caller) -> Fact:

@@ -287,3 +287,27 @@ def test_no_secret_is_in_any_row_fact_or_repr(stage: Stage) -> None:
     with stage.broker.store.transaction() as tx:
         tx.save_lease(replace(answer.lease, last_error=canary, fence=answer.lease.fence + 1))
     assert canary in everything()
+
+
+def test_a_minter_that_breaks_leaves_no_lease_behind(stage: Stage) -> None:
+    """What it raises is no error of ours, so it may exist: it is ended, and a human is told."""
+
+    def break_down() -> None:
+        raise KeyError("password")
+
+    stage.minter.after_mint = break_down
+    lease = failing_ask(stage, stage.start())
+    assert (lease.state, lease.end_reason) == (LeaseState.ENDING, "mint_failed")
+    assert facts(stage)[-1].fact.outcome == OutcomeUnknown.code
+    assert [about["problem"] for _, about in stage.alarms.alarms] == ["KeyError"]
+    sweep(stage.broker)
+    assert stage.minter.alive == {}
+
+
+def test_a_slow_mint_does_not_carry_a_lease_past_its_task(stage: Stage) -> None:
+    """The TTL counts from when it is handed out, but never beyond the task's deadline."""
+    task = stage.start(minutes=5)
+    stage.minter.after_mint = lambda: stage.pass_time(timedelta(seconds=20))
+    lease = issued(stage, stage.ask(task)).lease
+    assert lease.expires_at == task.deadline_at
+    assert lease.backend_expires_at > task.deadline_at, "what is real stays written down"

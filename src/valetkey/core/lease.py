@@ -135,6 +135,11 @@ class Lease:
             seen_outside=True,
         )
 
+    def no_longer_than(self, instant: datetime) -> Lease:
+        """The same active lease, acted on by then: its task's clock bounds its own."""
+        sooner = min(self.expires_at, instant)
+        return replace(self, expires_at=sooner, due_at=sooner)
+
     def ending(self, reason: str, now: datetime) -> Lease:
         """On its way out, due now; a lease already ending or ended stays as it is."""
         if self.state not in LIVE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 from valetkey.core.errors import (
     BrokerError,
@@ -11,12 +12,13 @@ from valetkey.core.errors import (
     LeaseEnded,
     MintedTooLong,
     NotFound,
+    OutcomeUnknown,
 )
 from valetkey.core.facts import FactKind
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.flows.recording import lease_fact
 from valetkey.flows.verdicts import Issued, Order, Refused, Verdict, Waiting
-from valetkey.ports import Broker, Minted, Transaction
+from valetkey.ports import Broker, Minted, Standing, Transaction
 
 
 def issue(broker: Broker, weigh: Callable[[Transaction], Verdict]) -> Issued | Waiting:
@@ -45,16 +47,26 @@ def _mint(broker: Broker, order: Order) -> Minted:
         minter = broker.minter_of(lease.handle)
         return minter.mint(lease.handle, order.wanted, lease.granted_ttl, order.deadline)
     except BrokerError as problem:
-        problem.extra = {"lease_id": lease.id, **problem.extra}
-        with broker.store.transaction() as tx:
-            current = tx.lease(lease.id, lock=True)
-            if current is not None:
-                doubtful = current.ending("mint_failed", tx.now())
-                if doubtful is not current:
-                    tx.save_lease(doubtful)
-                tx.record(lease_fact(FactKind.MINT_FAILED, doubtful, "issuer", problem.code))
-        problem.recorded = True
+        _put_to_its_end(broker, lease, problem)
         raise
+    except Exception as defect:
+        doubt = OutcomeUnknown(retry_after=5)
+        _put_to_its_end(broker, lease, doubt)
+        about = {"lease": lease.id, "target": lease.target, "problem": type(defect).__name__}
+        broker.notifier.alarm("a minter broke while it minted", about)
+        raise doubt from defect
+
+
+def _put_to_its_end(broker: Broker, lease: Lease, problem: BrokerError) -> None:
+    problem.extra = {"lease_id": lease.id, **problem.extra}
+    with broker.store.transaction() as tx:
+        current = tx.lease(lease.id, lock=True)
+        if current is not None:
+            doubtful = current.ending("mint_failed", tx.now())
+            if doubtful is not current:
+                tx.save_lease(doubtful)
+            tx.record(lease_fact(FactKind.MINT_FAILED, doubtful, "issuer", problem.code))
+    problem.recorded = True
 
 
 def _activate(
@@ -65,7 +77,9 @@ def _activate(
     A lease that was ended while its mint was frozen is reopened: the answer says that it exists.
     """
     tx.hold_barrier()
-    problem = _no_longer_wanted(tx, order.lease, minted)
+    asked = order.lease
+    standing = tx.standing(asked.task_id or "", asked.target, asked.id)
+    problem = _no_longer_wanted(standing, asked, minted, tx.now())
     lease = tx.lease(order.lease.id, lock=True)
     if lease is None:
         raise NotFound()
@@ -73,6 +87,8 @@ def _activate(
     prints = tuple(broker.fingerprint(part) for part in minted.secret.parts().values())
     until = now + minted.lifetime + minted.slack
     out = lease.activated(now, until, minted.back_ref, prints)
+    if standing is not None:
+        out = out.no_longer_than(standing.task.deadline_at)
     if lease.state is LeaseState.MINTING and problem is None:
         tx.save_lease(out)
         tx.record(lease_fact(FactKind.LEASE_MINTED, out, "issuer"))
@@ -90,15 +106,16 @@ def _activate(
     return withheld, problem
 
 
-def _no_longer_wanted(tx: Transaction, lease: Lease, minted: Minted) -> BrokerError | None:
-    """Why the credential may not be handed out after all; kills are read after the barrier."""
+def _no_longer_wanted(
+    standing: Standing | None, lease: Lease, minted: Minted, now: datetime
+) -> BrokerError | None:
+    """Why the credential may not be handed out after all; kills were read after the barrier."""
     if minted.lifetime > lease.granted_ttl:
         return MintedTooLong()
-    standing = tx.standing(lease.task_id or "", lease.target, lease.id)
     if standing is None:
         return LeaseEnded()
     try:
-        standing.task.is_open(tx.now())
+        standing.task.is_open(now)
         standing.agent.may_ask()
     except BrokerError as ended:
         return ended

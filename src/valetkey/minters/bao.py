@@ -148,9 +148,9 @@ class Bao:
         try:
             with mapped():
                 answer = self._wire.send("LIST", f"/v1/{path}", login.token())
+                return [str(name) for name in answer["data"]["keys"]]
         except NothingThere:
             return []
-        return [str(name) for name in answer["data"]["keys"]]
 
     def knows(self, login: Login, path: str) -> bool:
         """True when there is something to list under a path."""
@@ -165,8 +165,11 @@ class Bao:
         states = {501: "OpenBao is not initialised", 503: "OpenBao is sealed"}
         if answer.status not in {200, 429}:
             return states.get(answer.status, "OpenBao is ill")
-        theirs = json.loads(answer.data)["server_time_utc"]
-        apart = abs(now.timestamp() - float(theirs))
+        try:
+            theirs = float(json.loads(answer.data)["server_time_utc"])
+        except (ValueError, KeyError, TypeError):
+            return "what answers is not OpenBao"
+        apart = abs(now.timestamp() - theirs)
         if apart > skew.total_seconds() + 1:  # it tells whole seconds
             return f"OpenBao's clock is {apart:.0f} s from the database's"
         return None
@@ -204,8 +207,9 @@ class Login:
             self._token = ""
 
     def life_left(self) -> float:
-        """Seconds until the present token ends, were it not renewed."""
-        self.token()
+        """Seconds until the present token ends, were it not renewed; raises what `call` does."""
+        with mapped():
+            self.token()
         return self._ends - time.monotonic()
 
     def _log_in(self) -> None:
@@ -255,6 +259,8 @@ def mapped() -> Iterator[None]:
     except urllib3.exceptions.NewConnectionError as away:
         raise MinterUnavailable("OpenBao cannot be reached", retry_after=5) from away
     except (refused.VaultError, urllib3.exceptions.HTTPError) as doubt:
+        raise OutcomeUnknown(retry_after=5) from doubt
+    except (ValueError, KeyError, TypeError) as doubt:  # an answer that is not what OpenBao says
         raise OutcomeUnknown(retry_after=5) from doubt
     except OSError as away:
         raise MinterUnavailable("our own identity token cannot be read", retry_after=5) from away

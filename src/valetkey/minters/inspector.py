@@ -91,6 +91,8 @@ class Inspector:
         except (psycopg.OperationalError, PoolTimeout) as away:
             self.close()  # the password may have been rotated: fetch it anew next time
             raise MinterUnavailable("the target cannot be looked at", retry_after=5) from away
+        except psycopg.Error as no:  # not allowed, or something it names is not there
+            raise MinterUnavailable("the target does not let us look", retry_after=60) from no
 
     def _open(self) -> ConnectionPool[Any]:
         with self._lock:

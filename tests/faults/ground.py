@@ -338,3 +338,9 @@ def end_everything(house: House) -> None:
         tasks = [task for task in tx.tasks(None, None) if task.ended_at is None]
     for task in tasks:
         end_task(house.broker, operator(), task.id)
+
+
+def leases_of_task(house: House, task_id: str) -> Sequence[Lease]:
+    """Every lease of a task by its id."""
+    with house.store.transaction() as tx:
+        return tx.leases_of_task(task_id)

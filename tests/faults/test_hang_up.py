@@ -1,0 +1,71 @@
+"""Clients that hang up, and servers that are told to stop, while a credential is made."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.ground import Ground, leases_of_task, until_true
+from tests.faults.served import Served, Visitor, serving
+from valetkey.bootstrap import House
+from valetkey.core.lease import LeaseState
+
+ROUNDS = int(os.environ.get("VALETKEY_FAULT_ROUNDS", "1"))
+
+
+@pytest.fixture
+def served(ground: Ground) -> Iterator[Served]:
+    """The real server as a process."""
+    with serving(ground) as served:
+        yield served
+
+
+def test_clients_that_hang_up_at_any_moment_leave_nothing(
+    ground: Ground, house: House, served: Served
+) -> None:
+    """Mints run to their end whoever left; every lease is on record and ends with its task."""
+    chance = random.Random(20260102)
+    visitors = [served.visitor(ground.bot(house)) for _ in range(3)]
+    tasks = [visitor.start() for visitor in visitors]
+
+    def leave_often(visitor: Visitor, task: str) -> None:
+        for _ in range(12 * ROUNDS):
+            visitor.hang_up(task, chance.random() * 0.04)
+
+    pairs = zip(visitors, tasks, strict=True)
+    threads = [threading.Thread(target=leave_often, args=pair) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    until_true(lambda: not _minting(house, tasks), 20)
+    written = [lease for task in tasks for lease in leases_of_task(house, task)]
+    assert any(lease.state is LeaseState.ACTIVE for lease in written)
+    for visitor, task in zip(visitors, tasks, strict=True):
+        status, receipt = visitor.call("POST", f"/v1/tasks/{task}/end")
+        assert status in {200, 202}, receipt
+    ground.at_peace(house)
+
+
+def test_a_server_told_to_stop_finishes_what_it_mints(
+    ground: Ground, house: House, served: Served
+) -> None:
+    """SIGTERM under askers: it exits by itself, and what it made is on record and ends."""
+    visitor = served.visitor(ground.bot(house))
+    task = visitor.start()
+    leaver = threading.Thread(target=visitor.hang_up, args=[task, 0.01])
+    leaver.start()
+    leaver.join(10)
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(timeout=20) in {0, -signal.SIGTERM}
+    assert not _minting(house, [task])
+
+
+def _minting(house: House, tasks: list[str]) -> list[str]:
+    leases = [lease for task in tasks for lease in leases_of_task(house, task)]
+    return [lease.id for lease in leases if lease.state is LeaseState.MINTING]

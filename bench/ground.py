@@ -121,28 +121,25 @@ def sqlalchemy_url(dsn: str) -> str:
 
 
 def _catalogues(folder: Path, port: int) -> list[Catalogue]:
-    sample = {
-        path.name: path.read_text().replace("port: 5432", f"port: {port}")
-        for path in (SAMPLE / "catalogue").glob("*.yaml")
-    }
+    """Catalogue and policies, twice: as in the sample, and with the narrowed target."""
     written = []
     for name in ("four", "one"):
-        place = folder / f"catalogue-{name}"
-        place.mkdir()
-        for file, text in sample.items():
-            (place / file).write_text(_narrowed(text) if name == "one" else text)
-        written.append(load_catalogue(place))
-    policies = folder / "policies"
-    policies.mkdir()
-    for path in (SAMPLE / "policies").glob("*.cedar"):
-        (policies / path.name).write_text(path.read_text().replace('"30m"', '"8h"'))
+        for kind, pattern in (("catalogue", "*.yaml"), ("policies", "*.cedar")):
+            place = folder / f"{kind}-{name}"
+            place.mkdir()
+            for path in (SAMPLE / kind).glob(pattern):
+                text = path.read_text().replace("port: 5432", f"port: {port}")
+                text = text.replace('@max_ttl("30m")', '@max_ttl("8h")')
+                (place / path.name).write_text(_narrowed(text) if name == "one" else text)
+        written.append(load_catalogue(folder / f"catalogue-{name}"))
     return written
 
 
 def _narrowed(text: str) -> str:
     """The sample target under another name, over one connection configuration."""
     lanes = "connections: [orders-0, orders-1, orders-2, orders-3]"
-    text = text.replace(f"target: {FOUR}", f"target: {ONE}")
+    for before in ("target: ", '"'):
+        text = text.replace(f"{before}{FOUR}", f"{before}{ONE}")
     return text.replace(lanes, "connections: [orders-0]")
 
 
@@ -157,15 +154,15 @@ def _settings(folder: Path, stack: Stack, url: str) -> None:
     (folder / "signing.pem").write_bytes(pem)
     (folder / "fingerprint.key").write_text(secrets.token_hex(32))
     for name in ("four", "one"):
-        text = json.dumps(_values(stack, url, f"catalogue-{name}"), indent=1)
+        text = json.dumps(_values(stack, url, name), indent=1)
         (folder / f"{name}.yaml").write_text(text)
 
 
-def _values(stack: Stack, url: str, catalogue: str) -> dict[str, Any]:
+def _values(stack: Stack, url: str, name: str) -> dict[str, Any]:
     return {
         "external_url": url,
-        "catalogue": catalogue,
-        "policies": "policies",
+        "catalogue": f"catalogue-{name}",
+        "policies": f"policies-{name}",
         "signing_key_file": "signing.pem",
         "fingerprint_key_file": "fingerprint.key",
         "approver_groups": ["valetkey-approvers"],
@@ -236,9 +233,7 @@ def _make_manager(stack: Stack, name: str, password: str) -> None:
         if found is None:
             connection.execute(f"CREATE ROLE {name} LOGIN CREATEROLE")
         for group in orders.GROUPS:
-            connection.execute(
-                f"GRANT {group} TO {name} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
-            )
+            connection.execute(f"GRANT {group} TO {name} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
         connection.execute(f"GRANT pg_signal_backend TO {name}")
         connection.execute(f"GRANT CONNECT ON DATABASE orders TO {name}")
         provision.set_password(connection, name, password)

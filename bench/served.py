@@ -18,7 +18,6 @@ import urllib3
 import uuid6
 
 from bench.ground import ISSUER, SCOPES, TTL, Ground
-from bench.load import Client
 from valetkey.agentside.dpop import DpopKey
 from valetkey.agentside.identity import Proof, ProofSource
 from valetkey.agentside.session import Session
@@ -95,7 +94,7 @@ class Served:
         self._key = DpopKey.new()
         self._session = Session(where["url"], self._key, ProofSource("bench", self._proof))
 
-    def client(self) -> Client:
+    def client(self) -> _Agent:
         """A client with a task and a connection of its own."""
         bare = self._scope.partition("{")[0]
         body = {"purpose": "to be timed", "scopes": [bare], "ttl": 3600}
@@ -103,9 +102,9 @@ class Served:
         ask = {"task": task, "scope": self._scope, "ttl": int(TTL.total_seconds())}
         return _Agent(self._where["url"], self._key, self._session.access_token(), ask)
 
-    def settle(self) -> int:
-        """Wait until every lease is ended, for a minute at most; how many are left."""
-        until = time.monotonic() + 60
+    def settle(self, within: float = 60.0) -> int:
+        """Wait until every lease is ended, `within` seconds at most; how many are left."""
+        until = time.monotonic() + within
         with psycopg.connect(self._where["database"], autocommit=True) as connection:
             while True:
                 left = int(connection.execute(UNENDED).fetchone()[0])  # type: ignore[index]
@@ -123,19 +122,27 @@ class _Agent:
 
     def __init__(self, url: str, key: DpopKey, token: str, ask: Mapping[str, object]) -> None:
         self._url, self._key, self._token = url, key, token
-        self._ask = json.dumps(ask)
+        self._task, self._ask = ask, json.dumps(ask)
         parts = urlsplit(url)
         self._wire = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
 
+    def again(self) -> _Agent:
+        """Another connection for the same task."""
+        return _Agent(self._url, self._key, self._token, self._task)
+
+    def end_task(self) -> None:
+        """End the task, and with it all that was minted for it."""
+        self._post(f"/v1/tasks/{self._task['task']}/end")
+
     def mint(self) -> str:
         key = {"Idempotency-Key": str(uuid6.uuid7())}
-        return str(self._post("/v1/credentials", 201, self._ask, key)["lease"]["id"])
+        return str(self._post("/v1/credentials", self._ask, key)["lease"]["id"])
 
     def end(self, name: str) -> None:
-        self._post(f"/v1/leases/{name}/revoke", 202)
+        self._post(f"/v1/leases/{name}/revoke")
 
     def _post(
-        self, path: str, wanted: int, body: str | None = None, also: Mapping[str, str] | None = None
+        self, path: str, body: str | None = None, also: Mapping[str, str] | None = None
     ) -> dict[str, dict[str, str]]:
         headers = {
             "Authorization": f"DPoP {self._token}",
@@ -146,7 +153,7 @@ class _Agent:
         self._wire.request("POST", path, body=body, headers=headers)
         answer = self._wire.getresponse()
         content: dict[str, dict[str, str]] = json.loads(answer.read())
-        if answer.status != wanted:
+        if answer.status >= 300:
             raise RuntimeError(f"{answer.status} {content.get('code')} {content.get('detail')}")
         return content
 

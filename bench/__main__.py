@@ -1,0 +1,211 @@
+"""`python -m bench`: the report. Goals stand beside what was reached; nothing is asserted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import psycopg
+
+from bench import ending
+from bench.compare import (
+    Pair,
+    Plan,
+    best_throughput,
+    interleaved,
+    slowness_of_one,
+    spread,
+    table,
+)
+from bench.ground import FOUR, ONE, TICK, TOKENS, Ground, Standing
+from bench.served import Server, where
+from bench.timed import PARTS
+from bench.worker import Worker
+
+Goal = tuple[str, str, str]
+SECTIONS = ("one", "four", "token", "where", "ending")
+
+
+def main() -> None:
+    """Parse, stand the ground up, run the sections asked for, print as they come."""
+    wanted = _arguments()
+    print(*_circumstances(), sep="\n", flush=True)
+    with tempfile.TemporaryDirectory(prefix="valetkey-bench-") as place:
+        folder = Path(place) / "ground"
+        folder.mkdir()
+        with Standing(folder) as ground:
+            print(*_servers(ground), sep="\n", flush=True)
+            goals = _run(ground, wanted)
+    print("", "Goals and what was reached (median [range]):", sep="\n")
+    for what, goal, reached in goals:
+        print(f"  {what:58} goal {goal:14} reached {reached}")
+    print(_load())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each side, interleaved")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of one round")
+    parser.add_argument("--leases", type=int, default=300, help="how many are ended at once")
+    parser.add_argument("--full", action="store_true", help="5 rounds, and 1,000 leases ended")
+    parser.add_argument("--only", nargs="*", choices=SECTIONS, default=SECTIONS)
+    wanted = parser.parse_args()
+    if wanted.full:
+        wanted.rounds, wanted.leases = 5, 1000
+    return wanted
+
+
+def _run(ground: Ground, wanted: argparse.Namespace) -> list[Goal]:
+    plan = Plan(wanted.rounds, wanted.seconds)
+    goals: list[Goal] = []
+    if "one" in wanted.only:
+        goals += _database(ground, plan, ONE, ("one", 1))
+    if "four" in wanted.only:
+        goals += _database(ground, plan, FOUR, ("four", 4))
+    if "token" in wanted.only:
+        goals += _tokens(ground, plan)
+    if "where" in wanted.only:
+        _where(ground, plan)
+    if "ending" in wanted.only:
+        goals += _ending(ground, wanted.leases)
+    return goals
+
+
+def _database(ground: Ground, plan: Plan, target: str, lanes: tuple[str, int]) -> list[Goal]:
+    name, count = lanes
+    title = f"Database credentials, broker over {count} connection configuration(s), direct over 1"
+    pairs, memory = _section(ground, plan, (name, target, "1"), title)
+    goal = {1: ">= 0.75", 4: ">= 1.00"}[count]
+    goals = [
+        (f"database, {count} lane(s), 8 clients: throughput / direct", goal,
+         spread(best_throughput(pairs, 8))),
+        (f"database, {count} lane(s), 8 clients, 23 tables: failed mints", "0",
+         str(_failed(pairs, 8))),
+    ]  # fmt: skip
+    if count == 1:
+        one = spread(slowness_of_one(pairs))
+        goals.append(("database, 1 client: p50 / direct", "<= 2.20", one))
+    else:
+        wide = Plan(plan.rounds, plan.seconds, (8,))
+        both = f"The same, direct over {count} connection configurations too"
+        found, _ = _section(ground, wide, (name, target, str(count)), both)
+        reached = spread(best_throughput(found, 8))
+        goals.append((f"database, {count} lanes on both sides, 8 clients", "(none set)", reached))
+    return [*goals, _memory_goal(memory, "database")]
+
+
+def _tokens(ground: Ground, plan: Plan) -> list[Goal]:
+    title = "Signed tokens; direct: service tokens of OpenBao, each revoked by its accessor"
+    pairs, memory = _section(ground, plan, ("four", TOKENS, "token"), title)
+    reached = spread(best_throughput(pairs, 8))
+    return [
+        ("signed token, 8 clients: throughput / direct token", ">= 1.00", reached),
+        _memory_goal(memory, "signed token"),
+    ]
+
+
+def _section(
+    ground: Ground, plan: Plan, what: tuple[str, str, str], title: str
+) -> tuple[list[Pair], int]:
+    """Compare; `what` is the catalogue, what is asked for, and what the direct side does."""
+    catalogue, target, direct = what
+    with (
+        Server(ground, catalogue) as server,
+        Worker("direct", direct, ground.direct()) as plain,
+        Worker("served", target, where(ground)) as ours,
+    ):
+        pairs = interleaved(plain, ours, server, plan)
+        memory = server.memory()[1]
+    print(*table(title, pairs), _load(), sep="\n", flush=True)
+    return pairs, memory
+
+
+def _memory_goal(memory: int, during: str) -> Goal:
+    return f"resident memory of the broker process, highest, {during}", "< 150 MB", f"{memory} MB"
+
+
+def _failed(pairs: Sequence[Pair], clients: int) -> int:
+    found = (pair.broker for pair in pairs if pair.broker.clients == clients)
+    return sum(sum(one.failures.values()) for one in found)
+
+
+def _where(ground: Ground, plan: Plan) -> None:
+    """The table of where each millisecond goes, at one client, one connection configuration."""
+    with (
+        Server(ground, "one", ("bench.timed",)),
+        Worker("direct", "1", ground.direct()) as plain,
+        Worker("served", ONE, where(ground)) as ours,
+    ):
+        pairs = [
+            (plain.round(1, plan.seconds), ours.round(1, plan.seconds)) for _ in range(plan.rounds)
+        ]
+        time.sleep(1.5)
+        kept = json.loads(ground.config("one").with_suffix(".times").read_text())
+    part = {name: median(kept[name]) for name in PARTS}
+    inside = part.pop("inside")
+    whole = median(ours.at(0.5) for _, ours in pairs)
+    plain_p50 = median(direct.at(0.5) for direct, _ in pairs)
+    print("", "Where each millisecond goes (medians at one client, stopwatches on):", sep="\n")
+    explained = {
+        "auth": "our token, its DPoP proof, and the proof's id used up (a commit)",
+        "commit 1": "barrier, look, decide, write grant, lease and facts, commit",
+        "role write": "OpenBao: the pinned role of this lease (a raft commit)",
+        "creds read": "OpenBao: the login is made; all that the direct side does",
+        "commit 2": "barrier, look again, activate, commit",
+    }
+    for name, told in explained.items():
+        print(f"  {name:12} {part[name]:6.2f}  {told}")
+    print(f"  {'rest':12} {inside - sum(part.values()):6.2f}  routing, threads, JSON in and out")
+    print(f"  {'outside':12} {whole - inside:6.2f}  the client: its proof, HTTP, loopback")
+    print(f"  {'sum':12} {whole:6.2f}  direct at the same time: {plain_p50:.2f}")
+
+
+def _ending(ground: Ground, count: int) -> list[Goal]:
+    print("", f"Ending {count} live database leases at once, four lanes:", sep="\n")
+    with Server(ground, "four"):
+        ours = ending.broker(ground, count)
+    plain = ending.direct(ground, count)
+    print(ours.line("broker, each proven gone"), flush=True)
+    print(plain.line("OpenBao revoke-prefix, unchecked"), flush=True)
+    reached = f"{plain.seconds / ours.seconds:.2f}"
+    return [(f"ending {count}: speed / unchecked revoke-prefix", "(none set)", reached)]
+
+
+def _circumstances() -> list[str]:
+    libraries = ("fastapi", "uvicorn", "sqlalchemy", "psycopg", "hvac", "urllib3", "cedarpy")
+    return [
+        "Valetkey bench: both sides end what they mint inside the measured loop",
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in libraries),
+        "direct: stock hvac in a process of its own; ready-made roles with the broker's statements",
+        f"broker: one `valetkey serve` over HTTP, a DPoP proof each request, sweeps every {TICK};",
+        "        clients in a process of their own",
+        _load(),
+    ]
+
+
+def _servers(ground: Ground) -> list[str]:
+    with psycopg.connect(ground.stack.superuser_dsn(), autocommit=True) as connection:
+        ask: Callable[[str], str] = lambda name: str(  # noqa: E731
+            (connection.execute(f"SHOW {name}").fetchone() or ("?",))[0]
+        )
+        postgres = f"PostgreSQL {ask('server_version')}, fsync {ask('fsync')}, "
+        postgres += f"synchronous_commit {ask('synchronous_commit')}"
+    health = ground.stack.openbao.as_root().read("sys/health")
+    return [f"{postgres}; OpenBao {health['version']} on raft", ""]
+
+
+def _load() -> str:
+    return "load average " + " ".join(f"{value:.1f}" for value in os.getloadavg())
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
+from functools import partial
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -24,6 +25,13 @@ from valetkey.ports import Broker
 
 log = structlog.get_logger()
 BATCH = 64
+
+
+_BEFORE_SWEEP: Mapping[str, Callable[[Broker], object]] = {
+    "time_out_grants": time_out_grants,
+    "end_overdue_tasks": end_overdue_tasks,
+    "enforce_kills": enforce_kills,
+}
 
 
 @dataclass(frozen=True)
@@ -71,14 +79,18 @@ class Clockwork:
             self._scheduler.shutdown(wait=True)
 
     def tick(self) -> None:
-        """End what is due: grants, tasks, what lives under kills, leases, until no more is due."""
-        time_out_grants(self.broker)
-        end_overdue_tasks(self.broker)
-        enforce_kills(self.broker)
-        until = time.monotonic() + self.beats.tick.total_seconds()
-        while sweep(self.broker, BATCH) and time.monotonic() < until:
-            if self._stopping.is_set():
-                return
+        """End what is due: grants, tasks, what lives under kills, leases, until no more is due.
+
+        What goes wrong with one of them keeps none of the others, least of all the sweep.
+        """
+        for name, duty in _BEFORE_SWEEP.items():
+            self._done(name, partial(duty, self.broker))()
+        until = time.monotonic() + 0.75 * self.beats.tick.total_seconds()
+        while time.monotonic() < until and not self._stopping.is_set():
+            if not sweep(self.broker, BATCH):
+                if not self.broker.lanes.full():
+                    return
+                self._stopping.wait(0.02)
 
     def compare(self) -> None:
         """Reconcile every minter."""
@@ -91,7 +103,7 @@ class Clockwork:
         allowed = max(5.0, 3 * self.beats.tick.total_seconds())
         return f"the sweep has not run for {since:.0f} s" if since > allowed else None
 
-    def _done(self, name: str, duty: Callable[[], None]) -> Callable[[], None]:
+    def _done(self, name: str, duty: Callable[[], object]) -> Callable[[], None]:
         """The duty, which never ends the metronome, and notes when it was done."""
 
         def run() -> None:

@@ -128,7 +128,10 @@ class Lanes(Protocol):
         """Have it done soon, in its lane; work that finds no room is left undone."""
 
     def full(self) -> Sequence[str]:
-        """The lanes that have no room now."""
+        """The lanes that have next to no room now."""
+
+    def room(self) -> int:
+        """How much work surely finds room in any one lane that is not full."""
 
 
 class PolicyEngine(Protocol):

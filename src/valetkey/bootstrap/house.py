@@ -101,6 +101,7 @@ class House:
         until = time.monotonic() + self.broker.patience.mint_limit.total_seconds()
         while self.lanes.busy() and time.monotonic() < until:
             time.sleep(0.05)
+        self.lanes.close()
         for closer in self.closers:
             closer()
         self.store.close()
@@ -163,12 +164,12 @@ def build_house(
     )
 
     def upkeep() -> None:
+        store.forget_uses()  # first: a back end that is away must not let them pile up
         if active.reload():
             tell_activated(broker, *active.current().version)
             claim_back_ends(broker)
         else:
             tell_refused(broker, [str(problem) for problem in active.problems])
-        store.forget_uses()
 
     beats = Beats(settings.times.tick, settings.times.reconcile_every, settings.times.reload_every)
     closers = (database.close,) if database is not None else ()

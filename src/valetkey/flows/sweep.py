@@ -89,7 +89,9 @@ def settle(broker: Broker, lease_ids: Sequence[str]) -> None:
 def _claim(
     broker: Broker, tx: Transaction, limit: int, only: Sequence[str]
 ) -> Sequence[Lease]:
-    return tx.claim_due(limit, broker.patience.claim, only, broker.lanes.full())
+    """Claim no more than finds room: what is claimed and left undone waits out its claim."""
+    fits = min(limit, broker.lanes.room())
+    return tx.claim_due(fits, broker.patience.claim, only, broker.lanes.full())
 
 
 def _on_its_way(tx: Transaction, lease: Lease) -> Lease:

@@ -54,14 +54,29 @@ class ThreadLanes:
         return pool.submit(self._run, lane, work)
 
     def full(self) -> Sequence[str]:
-        """Lanes without room now."""
+        """Lanes in which less room is left than they are wide."""
         with self._lock:
-            return [lane for lane, held in self._held.items() if held >= self._room]
+            return [lane for lane, held in self._held.items() if self._is_full(held)]
+
+    def room(self) -> int:
+        """What the fullest lane that is not full still takes."""
+        with self._lock:
+            held = (held for held in self._held.values() if not self._is_full(held))
+            return self._room - max(held, default=0)
 
     def busy(self) -> int:
         """How many pieces of work are held, for the shutdown to wait for."""
         with self._lock:
             return sum(self._held.values())
+
+    def close(self) -> None:
+        """Take no more work, and leave undone what has not begun; what runs, runs to its end."""
+        with self._lock:
+            for pool in self._pools.values():
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _is_full(self, held: int) -> bool:
+        return self._room - held < self._width
 
     def _run(self, lane: str, work: Callable[[], Result]) -> Result:
         try:

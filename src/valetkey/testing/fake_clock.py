@@ -49,6 +49,10 @@ class InlineLanes:
         """There is always room."""
         return ()
 
+    def room(self) -> int:
+        """More than anybody needs."""
+        return 1000
+
 
 @dataclass
 class KeptAlarms:

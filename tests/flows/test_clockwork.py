@@ -1,0 +1,97 @@
+"""Stories of the metronome and its lanes: nothing that goes wrong keeps leases from ending."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from tests.flows.stories import issued, lease_now
+from valetkey.clockwork import Beats, Clockwork
+from valetkey.core.grant import Grant
+from valetkey.core.lease import Proof
+from valetkey.core.task import Task
+from valetkey.flows.revoke import revoke_lease
+from valetkey.flows.sweep import sweep
+from valetkey.minters.bounded import ThreadLanes
+from valetkey.testing.brokers import Stage
+from valetkey.testing.memory_store import MemoryStore, MemoryTransaction
+
+
+class PoisonedTransaction(MemoryTransaction):
+    """One row of tasks and one of grants cannot be read."""
+
+    def tasks_overdue(self, limit: int) -> Sequence[Task]:
+        """Fails."""
+        raise ValueError("a row that this version does not know")
+
+    def grants_overdue(self, state: str, now: datetime) -> Sequence[Grant]:
+        """Fails."""
+        raise ValueError("a row that this version does not know")
+
+
+class Poisoned(MemoryStore):
+    """A store with such rows."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[MemoryTransaction]:
+        """As usual, but for those."""
+        with super().transaction():
+            yield PoisonedTransaction(self)
+
+
+def test_a_row_that_cannot_be_read_does_not_stop_the_sweep(stage: Stage) -> None:
+    """Ending goes on whatever is wrong with tasks or grants."""
+    lease = issued(stage, stage.ask(stage.start())).lease
+    revoke_lease(stage.broker, stage.operator, lease.id)
+    poisoned = Poisoned()
+    poisoned.time, poisoned.state = stage.memory.time, stage.memory.state
+    Clockwork(replace(stage.broker, store=poisoned), Beats()).tick()
+    with poisoned.transaction() as tx:
+        ended = tx.lease(lease.id)
+    assert ended is not None
+    assert ended.proof is Proof.VERIFIED
+
+
+@pytest.fixture
+def lanes() -> Iterator[ThreadLanes]:
+    """Two at a time, four waiting."""
+    lanes = ThreadLanes(width=2, waiting=4)
+    yield lanes
+    lanes.close()
+
+
+def test_a_sweep_claims_no_more_than_its_lanes_take(stage: Stage, lanes: ThreadLanes) -> None:
+    """What is claimed finds room; the rest stays due, its tries uncounted, for the next pass."""
+    task = stage.start()
+    out = [issued(stage, stage.ask(task)).lease for _ in range(12)]
+    for lease in out:
+        revoke_lease(stage.broker, stage.operator, lease.id)
+    go_on = threading.Event()
+    stage.minter.before_end = lambda: assert_(go_on.wait(10))
+    broker = replace(stage.broker, lanes=lanes)
+    assert [sweep(broker), sweep(broker)] == [6, 0]
+    left = [x for x in (lease_now(stage, lease) for lease in out) if x.tries == 0]
+    assert len(left) == 6
+    assert all(x.due_at is not None and x.due_at <= stage.broker.store.now() for x in left)
+    go_on.set()
+
+
+def test_a_full_lane_leaves_room_for_the_others(lanes: ThreadLanes) -> None:
+    """One target's flood closes its own lane; elsewhere as much fits as ever."""
+    go_on = threading.Event()
+    for _ in range(6):
+        lanes.start("flooded", lambda: assert_(go_on.wait(10)))
+    assert (lanes.full(), lanes.room()) == (["flooded"], 6)
+    lanes.start("quiet", lambda: assert_(go_on.wait(10)))
+    assert (lanes.full(), lanes.room()) == (["flooded"], 5)
+    go_on.set()
+
+
+def assert_(true: bool) -> None:
+    """Somebody let it go on in time."""
+    assert true

@@ -46,6 +46,7 @@ from valetkey.flows.verdicts import Issued
 from valetkey.identity.keys import SigningKeys
 from valetkey.minters.pins import openbao_policy, pinned_targets
 from valetkey.policy.catalogue import load_catalogue
+from valetkey.ports import Minter
 from valetkey.store.migrations import migrate
 from valetkey.store.sql_store import open_store
 
@@ -63,6 +64,7 @@ SCALE: Mapping[str, object] = {
 REQUEST_LIMIT = "2500ms"
 READ = "orders-db:read{region=eu}"
 WRITE = "orders-db:write{region=eu}"
+NEEDED = ("orders-db:read", "orders-db:write", "reports-api:export", "archive-api:fetch")
 EVERYTHING_ALLOWED = """
 @id("all")
 permit (principal, action, resource);
@@ -84,7 +86,12 @@ class Ground:
 
     @contextmanager
     def house(
-        self, *, bao: str | None = None, database_port: int | None = None, **times: float
+        self,
+        *,
+        bao: str | None = None,
+        database_port: int | None = None,
+        watch: Callable[[Minter], Minter] = lambda minter: minter,
+        **times: float,
     ) -> Iterator[House]:
         """A broker in this process, perhaps with something of ours between it and a server."""
         settings = load_settings(self.config)
@@ -102,7 +109,7 @@ class Ground:
             settings = settings.model_copy(
                 update={"times": settings.times.model_copy(update=changed)}
             )
-        house = build_house(settings, signer(settings.signing_key_file))
+        house = build_house(settings, signer(settings.signing_key_file), watch)
         try:
             yield house
         finally:
@@ -117,8 +124,7 @@ class Ground:
             team="refunds",
             environment="production",
             labels={},
-            boundary=(Scope("orders-db", "read"), Scope("orders-db", "write"),
-                      Scope("reports-api", "export"), Scope("archive-api", "fetch")),
+            boundary=tuple(Scope.parse(text) for text in NEEDED),
             state=AgentState.ACCEPTED,
             created_by="https://ci refunds",
             created_by_rule="refunds-ci",
@@ -131,7 +137,7 @@ class Ground:
     def look(self, query: str, *values: object, database: str = "orders") -> list[tuple[Any, ...]]:
         """What the superuser sees in a database."""
         with psycopg.connect(self.stack.superuser_dsn(database), autocommit=True) as connection:
-            found = connection.execute(query, values)
+            found = connection.execute(query, values or None)
             return found.fetchall() if found.description else []
 
     def roles(self) -> list[str]:
@@ -275,7 +281,7 @@ def operator(name: str = "opal", fresh_for: str | None = None) -> Caller:
 
 def start(house: House, bot: Caller, minutes: float = 20) -> Task:
     """A task of the bot that may need every scope."""
-    scopes = tuple(Scope.parse(text) for text in ("orders-db:read", "orders-db:write"))
+    scopes = tuple(Scope.parse(text) for text in NEEDED)
     return start_task(house.broker, bot, Plan("a refund", scopes, timedelta(minutes=minutes)))
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import urllib3
 
-from tests.faults.ground import READ, Ground, until_true
+from tests.faults.ground import NEEDED, READ, Ground, until_true
 from valetkey.agentside.dpop import DpopKey
 from valetkey.core.principal import Caller
 from valetkey.identity.keys import SigningKeys
@@ -88,8 +88,7 @@ class Visitor:
 
     def start(self) -> str:
         """Start a task; its id."""
-        wanted = ["orders-db:read", "orders-db:write", "reports-api:export", "archive-api:fetch"]
-        plan = {"purpose": "a refund", "scopes": wanted, "ttl": 600}
+        plan = {"purpose": "a refund", "scopes": list(NEEDED), "ttl": 600}
         status, task = self.call("POST", "/v1/tasks", plan)
         assert status == 201, task
         return str(task["id"])

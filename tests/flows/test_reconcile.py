@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -163,3 +164,30 @@ def test_a_lease_being_minted_or_ended_is_left_to_its_own_path(stage: Stage) -> 
     stage.pass_time(timedelta(minutes=5) + MOMENT)
     assert lease_now(stage, lease).state is LeaseState.ACTIVE
     assert [(x.unknown, x.vanished, x.reappeared) for x in seen] == [([], [], [])] * 2  # type: ignore[attr-defined]
+
+
+def test_no_transaction_is_open_while_the_back_end_is_asked(stage: Stage) -> None:
+    """A back end that hangs holds up nobody else: the store is free meanwhile."""
+    out(stage)
+    free: list[bool] = []
+
+    def look_elsewhere() -> None:
+        other = threading.Thread(target=lambda: leases(stage), daemon=True)
+        other.start()
+        other.join(5)
+        free.append(not other.is_alive())
+
+    stage.minter.after_found = look_elsewhere
+    reconcile(stage.broker, "fake")
+    assert free == [True]
+
+
+def test_the_same_foreign_mark_is_told_once_an_hour(stage: Stage) -> None:
+    """It stays until a human sees to it, and must not fill the disk until then."""
+    stray(stage, "vutsrqe1")
+    for _ in range(3):
+        reconcile(stage.broker, "fake")
+    assert kinds(stage).count("ForeignMarkSeen") == 1
+    stray(stage, "vutsrqe1")
+    reconcile(stage.broker, "fake")
+    assert kinds(stage).count("ForeignMarkSeen") == 2, "another one is news"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from valetkey.core.errors import (
@@ -44,8 +45,8 @@ def kill(broker: Broker, caller: Caller, height: Height, subject: str, reason: s
     if (height is Height.EVERYTHING) != (subject == ""):
         raise InvalidRequest("name what to kill at every height but everything")
     with broker.store.transaction() as tx:
+        known = _subject(broker, tx, height, subject)  # before anybody waits for us
         tx.close_barrier()
-        known = _subject(broker, tx, height, subject)
         ordered = _order(broker, tx, caller, (height, known), reason)
     broker.failpoint("kill.ordered")
     while enforce_kill(broker, ordered):
@@ -86,10 +87,11 @@ def kill_progress(broker: Broker, caller: Caller, kill_id: str) -> KillProgress:
 
 
 def kill_now(broker: Broker, ordered: Kill) -> None:
-    """Work on what a kill covers at once, for a little while."""
+    """Work on what a kill covers at once, for a little while; the clock goes on with the rest."""
     with broker.store.transaction() as tx:
         leases = tx.leases_under(ordered)
-    settle(broker, [lease.id for lease in leases if lease.state is not LeaseState.ENDED])
+    unended = [lease.id for lease in leases if lease.state is not LeaseState.ENDED]
+    settle(broker, unended[:BATCH])
 
 
 def release_kill(broker: Broker, caller: Caller, kill_id: str) -> Kill:
@@ -131,13 +133,11 @@ def _subject(broker: Broker, tx: Transaction, height: Height, subject: str) -> s
 
 
 def _is_target(broker: Broker, tx: Transaction, name: str) -> bool:
-    """In the catalogue, or something is still out there under its name."""
-    if any(lease.target == name for lease in tx.unended_leases()):
-        return True
-    try:
-        return name in broker.rules().catalogue.targets
-    except NotReady:
-        return False
+    """In the catalogue, or something still lives under its name."""
+    with suppress(NotReady):
+        if name in broker.rules().catalogue.targets:
+            return True
+    return bool(tx.live_leases(Kill("", Height.TARGET, name, "", "", tx.now()), 1))
 
 
 def _missing() -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
-from valetkey.core.ask import LONGEST_TTL
+from valetkey.core.ask import LONGEST_TTL, canonical_hash
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.ids import LeaseId
@@ -13,6 +14,8 @@ from valetkey.core.lease import Lease, LeaseState, Proof
 from valetkey.flows.recording import lease_fact
 from valetkey.flows.sweep import CLOCK
 from valetkey.ports import Broker, Found, Presence, Transaction
+
+AGAIN = timedelta(hours=1)
 
 
 @dataclass
@@ -32,25 +35,23 @@ def reconcile(broker: Broker, minter_name: str, *, act_anyway: bool = False) -> 
     """Compare one minter's objects with our leases, and act unless the difference is suspicious.
 
     A restored backup on either side shows as a large difference: then it only reports, until a
-    human asks with `act_anyway`. One replica at a time does it.
+    human asks with `act_anyway`. Replicas that do it at once see the same and act once.
     """
     outcome = Comparison()
-    with broker.store.transaction() as leader:
-        if not leader.try_lead(f"reconcile {minter_name}"):
-            outcome.held = "another replica is at it"
-            return outcome
-        live = [x for x in leader.active_leases() if x.handle.minter == minter_name]
-        try:
-            outside = {found.handle.name: found for found in broker.minters[minter_name].found()}
-        except BrokerError as problem:
-            outcome.problem = problem.code
-            return outcome
-        outcome.seen = len(outside)
-        ours = [x for x in outside.values() if x.installation == broker.installation]
-        outcome.foreign = sorted(outside.keys() - {x.handle.name for x in ours})
-        odd = [found for found in ours if _is_odd(leader, found)]
-        missing = [x for x in live if x.handle.name not in outside]
-        outcome.held = None if act_anyway else _suspicious(broker, len(odd), missing, live)
+    with broker.store.transaction() as tx:
+        live = [x for x in tx.active_leases() if x.handle.minter == minter_name]
+    try:  # outside any transaction, and after reading what lives
+        outside = {found.handle.name: found for found in broker.minters[minter_name].found()}
+    except BrokerError as problem:
+        outcome.problem = problem.code
+        return outcome
+    outcome.seen = len(outside)
+    ours = [x for x in outside.values() if x.installation == broker.installation]
+    outcome.foreign = sorted(outside.keys() - {x.handle.name for x in ours})
+    missing = [x for x in live if x.handle.name not in outside]
+    with broker.store.transaction() as tx:
+        odd = [found for found in ours if _is_odd(tx, found)]
+    outcome.held = None if act_anyway else _suspicious(broker, len(odd), missing, live)
     _act(broker, outcome, odd, missing, minter_name)
     return outcome
 
@@ -95,8 +96,8 @@ def _act(
     if outcome.foreign:
         _tell(broker, FactKind.FOREIGN_MARK_SEEN, minter_name, {"names": outcome.foreign[:50]})
     if outcome.held is not None:
-        _tell(broker, FactKind.RECONCILE_HELD, minter_name, {"why": outcome.held})
-        broker.notifier.alarm("reconcile waits for a human", {"why": outcome.held})
+        if _tell(broker, FactKind.RECONCILE_HELD, minter_name, {"why": outcome.held}):
+            broker.notifier.alarm("reconcile waits for a human", {"why": outcome.held})
         return
     for found in _still_there(broker, minter_name, odd):
         with broker.store.transaction() as tx:
@@ -112,6 +113,8 @@ def _act(
 def _reopen_or_adopt(broker: Broker, tx: Transaction, found: Found, outcome: Comparison) -> None:
     """An ended lease of ours is ended again; a stranger is adopted, to be ended."""
     lease_id = found.lease_id
+    if not tx.try_lead(f"adopt {lease_id}"):
+        return  # another replica found the same
     lease = tx.lease(lease_id, lock=True)
     if lease is None:
         adopted = _adopted(broker, tx, found)
@@ -173,6 +176,12 @@ def _vanish(tx: Transaction, lease: Lease) -> None:
     tx.record(lease_fact(FactKind.LEASE_VANISHED, gone, CLOCK, Proof.VERIFIED.value))
 
 
-def _tell(broker: Broker, kind: FactKind, minter: str, body: dict[str, object]) -> None:
+def _tell(broker: Broker, kind: FactKind, minter: str, body: dict[str, object]) -> bool:
+    """Put it on record, once an hour while it stays the same; False when that was done."""
+    told = {"minter": minter, **body}
+    key = canonical_hash({"kind": kind.value, **told})
+    if not broker.store.first_use("reconcile", key, broker.store.now() + AGAIN):
+        return False
     with broker.store.transaction() as tx:
-        tx.record(Fact(kind=kind, by=CLOCK, outcome="reported", body={"minter": minter, **body}))
+        tx.record(Fact(kind=kind, by=CLOCK, outcome="reported", body=told))
+    return True

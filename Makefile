@@ -35,7 +35,7 @@ test: lint  ## Everything: linters, types, rooms, and every test on real servers
 	$(BIN)/python -m pytest
 
 test-fast: $(READY)  ## What needs no server, in under a minute
-	$(BIN)/python -m pytest tests/unit tests/flows tests/identity -m "not servers"
+	$(BIN)/python -m pytest tests/unit tests/flows tests/identity tests/house
 
 faults: $(READY)  ## Kill loops, fifty times each
 	VALETKEY_FAULT_ROUNDS=50 $(BIN)/python -m pytest tests/faults

@@ -19,7 +19,7 @@ allowed roles `vk-*`), static role `orders-inspector`, KV v2 `valetkey` (claims 
 `openbao`. Each writer policy is `valetkey-writer-<target>`, given in `Options.writer_policies`.
 
 The issuer (`endpoints()["issuer"]`): people log in at `url` as client `valetkey-cli` (code flow
-with PKCE, device flow; sample people olivia, arun, bea, aud, opal with passwords in
+with PKCE, device flow; sample people olivia, arun, bea, aud, opal, otto with passwords in
 `people_file`; `people.py` plays one); `ci_issuer` answers at `ci_request_url` to the bearer of
 `ci_request_token_file`; `workload_issuer` gives refund-bot and report-bot tokens (`workload.py`).
 

@@ -34,6 +34,7 @@ PEOPLE = (
     Person("bea", "Bea Lind", "bea@example.com", ("valetkey-approvers",)),
     Person("aud", "Aud Berg", "aud@example.com", ("valetkey-auditors",)),
     Person("opal", "Opal Reyes", "opal@example.com", ("valetkey-operators",)),
+    Person("otto", "Otto Brandt", "otto@example.com", ("valetkey-operators",)),
 )
 
 WORKLOADS = {name: f"system:serviceaccount:refunds:{name}" for name in ("refund-bot", "report-bot")}
@@ -49,9 +50,10 @@ class Register:
 
     def person(self, login: str, password: str) -> Person | None:
         """Return the person if the password is right."""
-        expected = self.passwords.get(login, "")
-        right = hmac.compare_digest(expected.encode(), password.encode())
-        return next((one for one in PEOPLE if one.login == login), None) if right else None
+        expected = self.passwords.get(login)
+        if expected is None or not hmac.compare_digest(expected.encode(), password.encode()):
+            return None
+        return next((one for one in PEOPLE if one.login == login), None)
 
     def workload(self, request_token: str) -> str | None:
         """Return the name of the workload that holds `request_token`."""
@@ -68,23 +70,23 @@ class Register:
 def register(folder: Path) -> Register:
     """Read the secrets in `folder`, making them on first use."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    people = _kept(folder / "people.json", _new_people)
+    people = _people(folder / "people.json")
     tokens = {name: _kept_text(folder / f"{name}.request-token") for name in WORKLOADS}
     passwords = {login: entry["password"] for login, entry in people.items()}
     return Register(passwords, tokens, _kept_text(folder / "ci.request-token"))
 
 
-def _new_people() -> dict[str, Any]:
-    return {
-        person.login: {"email": person.email, "password": secrets.token_urlsafe(12)}
-        for person in PEOPLE
-    }
+def _people(path: Path) -> dict[str, Any]:
+    """Every sample person with a password; one who is new since the last start gets one now."""
+    known = read_json(path) or {}
+    people = {person.login: known.get(person.login) or _entry(person) for person in PEOPLE}
+    if people != known:
+        write_json(path, people)
+    return people
 
 
-def _kept(path: Path, make: Any) -> Any:
-    if not path.exists():
-        write_json(path, make())
-    return read_json(path)
+def _entry(person: Person) -> dict[str, str]:
+    return {"email": person.email, "password": secrets.token_urlsafe(12)}
 
 
 def _kept_text(path: Path) -> str:

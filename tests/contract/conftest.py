@@ -12,6 +12,7 @@ from tests.stack import stack as stack
 from valetkey.ports import Store
 from valetkey.store.sql_store import SqlStore, open_store
 from valetkey.testing.memory_store import MemoryStore
+from valetkey.testing.sim_store import SimStore
 
 
 @pytest.fixture
@@ -28,10 +29,12 @@ def sql_store(databases: Databases, database: str) -> Iterator[SqlStore]:
     store.close()
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "simulated", "postgres"])
 def store(request: pytest.FixtureRequest) -> Store:
-    """The fake store, then the real one."""
+    """The fake store, the simulator's, then the real one."""
     if request.param == "memory":
         return MemoryStore()
+    if request.param == "simulated":
+        return SimStore()
     real: SqlStore = request.getfixturevalue("sql_store")
     return real

@@ -31,6 +31,7 @@ from valetkey.testing.brokers import small_catalogue
 from valetkey.testing.fake_clock import FakeClock
 from valetkey.testing.fake_minter import FakeMinter
 from valetkey.testing.memory_store import MemoryStore
+from valetkey.testing.sim_minter import SimBackEnd
 
 INSTALLATION = "contrae1"
 SAMPLE = Path(valetkey.devstack.__file__).parent / "sample" / "catalogue"
@@ -86,6 +87,17 @@ def fake_kind() -> Kind:
 
     def works(minted: Minted) -> bool:
         return str(minted.secret.reveal()["name"]) in minter.alive
+
+    return Kind(minter, wanted, works, lambda: minter, minter.installation)
+
+
+def simulated_kind() -> Kind:
+    """The simulator's back end, undisturbed."""
+    minter = SimBackEnd(lambda: datetime.now(UTC))
+    wanted = small_catalogue().find(Scope.parse("orders-db:read{region=eu}"))
+
+    def works(minted: Minted) -> bool:
+        return str(minted.secret.reveal()["name"]) in minter.there
 
     return Kind(minter, wanted, works, lambda: minter, minter.installation)
 

@@ -20,6 +20,7 @@ from tests.contract.minters import (
     fake_kind,
     later,
     new_lease_id,
+    simulated_kind,
     token_kind,
 )
 from valetkey.core.errors import OutcomeUnknown
@@ -28,8 +29,8 @@ from valetkey.core.lease import Handle, Proof
 from valetkey.devstack.stack import Stack
 from valetkey.ports import Gone, LivesUntil, Presence
 
-KINDS = ["fake", "token-introspected", "token-offline", "openbao-database"]
-LOOKING = ["fake", "openbao-database"]
+KINDS = ["fake", "simulated", "token-introspected", "token-offline", "openbao-database"]
+LOOKING = ["fake", "simulated", "openbao-database"]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,8 @@ def looking(request: pytest.FixtureRequest) -> Kind:
 def _kind(request: pytest.FixtureRequest) -> Kind:
     if request.param == "fake":
         return fake_kind()
+    if request.param == "simulated":
+        return simulated_kind()
     if request.param == "openbao-database":
         real: Kind = request.getfixturevalue("database")
         return real

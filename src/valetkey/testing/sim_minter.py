@@ -1,0 +1,152 @@
+"""SimBackEnd: a back end whose answers get lost, come late, and whose work is done later still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from valetkey.core.catalogue import CataloguedScope
+from valetkey.core.errors import MinterRefused, MinterUnavailable, OutcomeUnknown
+from valetkey.core.ids import LeaseId, Mark, short_digest
+from valetkey.core.lease import Handle, Proof
+from valetkey.core.secret import Secret
+from valetkey.ports import Deadline, Ending, Found, Gone, LivesUntil, Minted, Presence
+from valetkey.testing.sim_steps import Alone, Steps
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One credential as the outside knows it. `asked_at`: when the call that made it was sent."""
+
+    name: str
+    lease_id: LeaseId
+    asked_at: datetime
+    made_at: datetime
+    lives_until: datetime
+
+
+@dataclass
+class SimBackEnd:
+    """Credentials that exist while they stand in `there`.
+
+    Omens of `mint`: refused, away, before (unknown, and nothing was made), after (unknown, and it
+    was), late (unknown, and made within `request_limit`), longer (it lives longer than asked).
+    Of `end`: refused, away, after (ended, and the answer lost). Of `look`: away.
+    `made` is told of each thing as it comes to be.
+    """
+
+    now: Callable[[], datetime]
+    steps: Steps = field(default_factory=Alone)
+    random: Callable[[], float] = lambda: 0.5
+    name: str = "fake"
+    installation: str = "abcdefe1"
+    cuttable: bool = True
+    looks: bool = True
+    request_limit: timedelta = timedelta(seconds=90)
+    there: dict[str, Thing] = field(default_factory=dict)
+    coming: list[tuple[datetime, Handle, datetime, timedelta]] = field(default_factory=list)
+    made: Callable[[Thing], None] = lambda thing: None
+
+    def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
+        """Named by the mark."""
+        mark = Mark.of(self.installation, short_digest(str(wanted.scope)), lease_id)
+        return Handle(self.name, wanted.target.name, str(mark))
+
+    def end_class(self, wanted: CataloguedScope) -> Proof:
+        """What its end can be proven to be."""
+        if not self.cuttable:
+            return Proof.EXPIRED
+        return Proof.VERIFIED if self.looks else Proof.CONFIRMED
+
+    def mint(
+        self, handle: Handle, wanted: CataloguedScope, ttl: timedelta, deadline: Deadline
+    ) -> Minted:
+        """Make it exist, unless an omen says otherwise; whoever freezes in here acts late."""
+        self.steps.step("mint: deadline", handle.target)
+        if deadline.left() <= 0:
+            raise OutcomeUnknown("the attempt took too long and was given up")
+        self.steps.step("mint: call", handle.target)
+        omen, asked_at = self.steps.omen("mint"), self.now()
+        if omen == "refused":
+            raise MinterRefused()
+        if omen == "away":
+            raise MinterUnavailable()
+        if omen == "before":
+            raise OutcomeUnknown()
+        if omen == "late":
+            at = asked_at + self.request_limit * self.random()
+            self.coming.append((at, handle, asked_at, ttl))
+            raise OutcomeUnknown()
+        lifetime = ttl * 2 if omen == "longer" else ttl
+        self._make(handle, asked_at, asked_at, lifetime)
+        self.steps.step("mint: answer", handle.target)
+        if omen == "after":
+            raise OutcomeUnknown()
+        secret = Secret({"value": f"secret of {handle.name}"}, {"name": handle.name})
+        return Minted(secret, lifetime, f"ref/{handle.name}")
+
+    def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
+        """Make it exist no longer, if it can be cut."""
+        self.steps.step("end: call", handle.target)
+        omen = self.steps.omen("end")
+        if omen == "refused":
+            raise MinterRefused()
+        if omen == "away":
+            raise MinterUnavailable()
+        if not self.cuttable:
+            return LivesUntil(backend_expires_at)
+        self.there.pop(handle.name, None)
+        self.steps.step("end: answer", handle.target)
+        if omen == "after":
+            raise MinterUnavailable()
+        return Gone()
+
+    def probe(self, handle: Handle) -> Presence:
+        """Look."""
+        self._look("probe")
+        if not self.looks:
+            return Presence.UNKNOWN
+        return Presence.PRESENT if handle.name in self.there else Presence.ABSENT
+
+    def found(self) -> Iterator[Found]:
+        """Everything there with a mark, all at once; what happens after the look is not in it."""
+        self._look("found")
+        for thing in list(self.there.values()) if self.looks else []:
+            mark = Mark.read(thing.name)
+            if mark is not None:
+                handle = Handle(self.name, "orders-db", thing.name)
+                yield Found(handle, mark.installation, mark.lease_id)
+
+    def claim(self) -> list[str]:
+        """Nothing to claim."""
+        return []
+
+    def problem(self) -> str | None:
+        """Always able."""
+        return None
+
+    def time_passed(self) -> None:
+        """What was to happen by now happens: late work is done, what only expires is gone."""
+        now = self.now()
+        for late in [x for x in self.coming if x[0] <= now]:
+            self.coming.remove(late)
+            at, handle, asked_at, ttl = late
+            self._make(handle, asked_at, at, ttl)
+        if not self.cuttable:
+            for name in [x.name for x in self.there.values() if x.lives_until <= now]:
+                del self.there[name]
+
+    def _look(self, what: str) -> None:
+        self.steps.step(what)
+        if self.steps.omen("look") != "ok":
+            raise MinterUnavailable()
+
+    def _make(
+        self, handle: Handle, asked_at: datetime, at: datetime, lifetime: timedelta
+    ) -> None:
+        mark = Mark.read(handle.name)
+        assert mark is not None
+        thing = Thing(handle.name, mark.lease_id, asked_at, at, at + lifetime)
+        self.there[handle.name] = thing
+        self.made(thing)

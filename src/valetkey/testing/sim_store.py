@@ -1,0 +1,438 @@
+"""SimStore: the Store port with PostgreSQL's READ COMMITTED, one step at a time.
+
+Each statement sees what was committed when it began, and its own transaction's writes. One that
+locks a row waits for it and then reads that row again, but nothing else (PostgreSQL 17, 13.2.1):
+what it had read of other rows may be old. New rows are written, and their references and unique
+keys locked, with the next statement, as the real store does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from valetkey.core.agent import Agent, Binding
+from valetkey.core.decision import Decision
+from valetkey.core.errors import StoreUnavailable
+from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
+from valetkey.core.grant import Approval, Grant
+from valetkey.core.kill import Kill, Reach
+from valetkey.core.lease import LIVE, UNENDED, Lease, LeaseState
+from valetkey.core.task import Task
+from valetkey.ports import Standing
+from valetkey.testing.memory_store import MemoryStore, MemoryTransaction, _State
+from valetkey.testing.sim_locks import KEY_SHARE, NO_KEY_UPDATE, SHARE, UPDATE, Key, Locks
+from valetkey.testing.sim_steps import Alone, Steps
+
+BARRIER: Key = ("barrier", "")
+EVERY = 1_000_000
+
+
+class SimStore(MemoryStore):
+    """Committed rows, locks, and a watcher that sees each commit just before it counts."""
+
+    def __init__(self, steps: Steps | None = None) -> None:
+        super().__init__()
+        self.steps: Steps = steps or Alone()
+        self.locks = Locks(self.steps)
+        self.watch: Callable[[SimTransaction], None] = lambda tx: None
+
+    @contextmanager
+    def transaction(self) -> Iterator[SimTransaction]:  # type: ignore[override]  # its own kind
+        """Begin; commit when the block is left, keep nothing when it raises.
+
+        Raises StoreUnavailable when an omen says so; after a lost commit the rows are kept.
+        """
+        self.steps.step("begin")
+        if self.steps.omen("begin") != "ok":
+            raise StoreUnavailable(retry_after=2)
+        tx = self.begin()
+        try:
+            yield tx
+            tx.commit()
+        finally:
+            self.locks.release(tx)
+
+    def begin(self) -> SimTransaction:
+        """A new transaction; variants of the store begin their own kind."""
+        return SimTransaction(self)
+
+    def keep(self, tx: SimTransaction) -> None:
+        """Make a transaction's writes what everybody sees."""
+        self.watch(tx)
+        for table, rows in tx.own.items():
+            getattr(self.state, table).update(rows)
+        for fact in tx.facts:
+            self.state.facts.append(RecordedFact(len(self.state.facts) + 1, self.time, fact))
+
+
+class _Seen:
+    """What a statement sees: everything committed, and over it the transaction's own rows."""
+
+    def __init__(self, store: SimStore, own: Mapping[str, Mapping[str, Any]]) -> None:
+        self._store, self._own = store, own
+
+    def __getattr__(self, table: str) -> Mapping[str, Any]:
+        committed: Mapping[str, Any] = getattr(self._store.state, table)
+        own = self._own.get(table)
+        return {**committed, **own} if own else committed
+
+
+class _Snapshot(MemoryTransaction):
+    """The queries of the memory store over what a statement sees; nothing comes in between."""
+
+    def __init__(self, store: SimStore, own: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__(store)
+        self.state = cast(_State, _Seen(store, own))
+
+    @property
+    def _state(self) -> _State:
+        return self.state
+
+
+class SimTransaction:
+    """One transaction. `own` holds its rows by table and id, `facts` its facts."""
+
+    def __init__(self, store: SimStore) -> None:
+        self.store = store
+        self.own: dict[str, dict[str, Any]] = {}
+        self.facts: list[Fact] = []
+        self._unwritten: list[tuple[str, Any]] = []
+        self._snapshot = _Snapshot(store, self.own)
+
+    def now(self) -> datetime:
+        return self.store.time
+
+    def commit(self) -> None:
+        """The last statement: new rows first, then everything counts at once."""
+        steps = self.store.steps
+        self._write_added()
+        if self.own or self.facts:
+            steps.step("commit")
+            omen = steps.omen("commit")
+            if omen == "away":
+                raise StoreUnavailable(retry_after=2)
+            self.store.keep(self)
+            if omen == "lost":
+                raise StoreUnavailable(retry_after=2)
+
+    # --- locks -----------------------------------------------------------------------------
+
+    def hold_barrier(self) -> None:
+        self._statement("hold barrier")
+        self._take(BARRIER, SHARE, fair=True)
+
+    def close_barrier(self) -> None:
+        self._statement("close barrier")
+        self._take(BARRIER, UPDATE, fair=True)
+
+    def try_lead(self, duty: str) -> bool:
+        self._statement("try lead", duty)
+        return self.store.locks.try_take(self, ("duty", duty), UPDATE)
+
+    # --- kills -----------------------------------------------------------------------------
+
+    def kills_over(self, reach: Reach) -> Sequence[Kill]:
+        self._statement("kills over")
+        return self._snapshot.kills_over(reach)
+
+    def kills_in_force(self) -> Sequence[Kill]:
+        self._statement("kills in force")
+        return self._snapshot.kills_in_force()
+
+    def kill(self, kill_id: str) -> Kill | None:
+        return cast("Kill | None", self._row("kills", kill_id, UPDATE))
+
+    def add_kill(self, kill: Kill) -> None:
+        self._insert("kills", kill)
+
+    def save_kill(self, kill: Kill) -> None:
+        self._update("kills", kill)
+
+    # --- agents ----------------------------------------------------------------------------
+
+    def agent(self, agent_id: str, *, lock: bool = False) -> Agent | None:
+        return cast("Agent | None", self._row("agents", agent_id, UPDATE if lock else 0))
+
+    def agent_named(self, name: str) -> Agent | None:
+        self._statement("agent named", name)
+        return self._snapshot.agent_named(name)
+
+    def agents(self) -> Sequence[Agent]:
+        self._statement("agents")
+        return self._snapshot.agents()
+
+    def add_agent(self, agent: Agent) -> bool:
+        self._statement("add agent", agent.id)
+        self._take(("agents.name", agent.name), UPDATE)
+        if self._snapshot.agent_named(agent.name):
+            return False
+        self._write("agents", agent)
+        return True
+
+    def save_agent(self, agent: Agent) -> None:
+        self._update("agents", agent)
+
+    def bindings(self, agent_id: str) -> Sequence[Binding]:
+        self._statement("bindings", agent_id)
+        return self._snapshot.bindings(agent_id)
+
+    def bindings_of_issuer(self, issuer: str) -> Sequence[Binding]:
+        self._statement("bindings of", issuer)
+        return self._snapshot.bindings_of_issuer(issuer)
+
+    def add_binding(self, binding: Binding) -> bool:
+        self._statement("add binding", binding.id)
+        self._take(("bindings.claims", f"{binding.issuer} {binding.claims}"), UPDATE)
+        if any(x.claims == binding.claims for x in self._snapshot.bindings_of_issuer(binding.issuer)):
+            return False
+        self._write("bindings", binding)
+        return True
+
+    # --- tasks -----------------------------------------------------------------------------
+
+    def task(self, task_id: str, *, lock: bool = False, share: bool = False) -> Task | None:
+        return cast("Task | None", self._row("tasks", task_id, _strength(lock, share)))
+
+    def standing(
+        self, task_id: str, target: str | None = None, lease_id: str | None = None
+    ) -> Standing | None:
+        """Only the task is read again after waiting for it; agent and kills are as they were."""
+        self._statement("standing of", task_id)
+        standing = self._snapshot.standing(task_id, target, lease_id)
+        if standing is not None and self._take(("tasks", task_id), SHARE):
+            standing = replace(standing, task=self._snapshot.state.tasks[task_id])
+        return standing
+
+    def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
+        self._statement("tasks")
+        return self._snapshot.tasks(agent_id, owner)
+
+    def tasks_overdue(self, limit: int) -> Sequence[Task]:
+        self._statement("tasks overdue")
+        return self._unlocked("tasks", self._snapshot.tasks_overdue(EVERY), limit)
+
+    def add_task(self, task: Task) -> None:
+        self._insert("tasks", task)
+
+    def save_task(self, task: Task) -> None:
+        self._update("tasks", task)
+
+    # --- decisions, grants, approvals ------------------------------------------------------
+
+    def record_decision(self, decision_id: str, decision: Decision) -> None:
+        self.own.setdefault("decisions", {})[decision_id] = decision
+
+    def decision(self, decision_id: str) -> Mapping[str, object] | None:
+        self._statement("decision", decision_id)
+        return self._snapshot.decision(decision_id)
+
+    def grant(self, grant_id: str, *, lock: bool = False) -> Grant | None:
+        return cast("Grant | None", self._row("grants", grant_id, UPDATE if lock else 0))
+
+    def grant_by_key(self, task_id: str, idempotency_key: str) -> Grant | None:
+        self._statement("turn of", idempotency_key)
+        self._take(("turn", f"{task_id} {idempotency_key}"), UPDATE, fair=True)
+        self._statement("grant of", idempotency_key)
+        found = self._snapshot.grant_by_key(task_id, idempotency_key)
+        return self._again("grants", found, UPDATE) if found else None
+
+    def grants(self, state: str | None, task_id: str | None) -> Sequence[Grant]:
+        self._statement("grants")
+        return self._snapshot.grants(state, task_id)
+
+    def grants_overdue(self, state: str, now: datetime) -> Sequence[Grant]:
+        self._statement("grants overdue")
+        return self._unlocked("grants", self._snapshot.grants_overdue(state, now), EVERY)
+
+    def add_grant(self, grant: Grant) -> None:
+        self._insert("grants", grant)
+
+    def save_grant(self, grant: Grant) -> None:
+        self._update("grants", grant)
+
+    def add_approval(self, approval: Approval) -> None:
+        self._statement("add approval", approval.grant_id)
+        self._take(("grants", approval.grant_id), KEY_SHARE)
+        self._take(("approvals.by", f"{approval.grant_id} {approval.approver}"), UPDATE)
+        if all(x.approver != approval.approver for x in self._snapshot.approvals(approval.grant_id)):
+            self._write("approvals", approval)
+
+    def approvals(self, grant_id: str) -> Sequence[Approval]:
+        self._statement("approvals", grant_id)
+        return self._snapshot.approvals(grant_id)
+
+    # --- leases ----------------------------------------------------------------------------
+
+    def lease(self, lease_id: str, *, lock: bool = False) -> Lease | None:
+        return cast("Lease | None", self._row("leases", lease_id, UPDATE if lock else 0))
+
+    def add_lease(self, lease: Lease) -> None:
+        self._insert("leases", lease)
+
+    def save_lease(self, lease: Lease) -> bool:
+        """Compare and set on the fence; one that is being changed is waited for, then compared."""
+        self._statement("save", lease.id)
+        for _ in range(2):  # before the lock, as the statement's snapshot has it, and under it
+            current = self._snapshot.state.leases.get(lease.id)
+            if current is None or current.fence != lease.fence:
+                return False
+            self._take(("leases", lease.id), NO_KEY_UPDATE)
+        self._write("leases", replace(lease, fence=lease.fence + 1))
+        return True
+
+    def leases_of_task(self, task_id: str) -> Sequence[Lease]:
+        self._statement("leases of", task_id)
+        return self._snapshot.leases_of_task(task_id)
+
+    def leases_of_grant(self, grant_id: str) -> Sequence[Lease]:
+        self._statement("leases of", grant_id)
+        return self._snapshot.leases_of_grant(grant_id)
+
+    def leases(
+        self, state: str | None, agent_id: str | None, owner: str | None
+    ) -> Sequence[Lease]:
+        self._statement("leases")
+        return self._snapshot.leases(state, agent_id, owner)
+
+    def active_leases(self) -> Sequence[Lease]:
+        self._statement("active leases")
+        return self._snapshot.active_leases()
+
+    def unended_leases(self) -> Sequence[Lease]:
+        self._statement("unended leases")
+        return self._snapshot.unended_leases()
+
+    def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
+        """Locked one after the other; one that stopped living meanwhile is left out."""
+        self._statement("live leases under", kill.id)
+        locked: list[Lease] = []
+        for seen in self._snapshot.live_leases(kill, EVERY):
+            lease = self._again("leases", seen, UPDATE)
+            if lease.state in LIVE:
+                locked.append(lease)
+            if len(locked) == limit:
+                break
+        return locked
+
+    def leases_under(self, kill: Kill) -> Sequence[Lease]:
+        self._statement("leases under", kill.id)
+        return self._snapshot.leases_under(kill)
+
+    def claim_due(
+        self, limit: int, claim: timedelta, only: Sequence[str], but_targets: Sequence[str]
+    ) -> Sequence[Lease]:
+        self._statement("claim due", " ".join(only))
+        now = self.now()
+        due = [
+            x
+            for x in self._snapshot.state.leases.values()
+            if x.state in UNENDED
+            and x.due_at is not None
+            and x.due_at <= now
+            and (not only or x.id in only)
+            and x.target not in but_targets
+        ]
+        due.sort(key=lambda x: (x.due_at, x.id))
+        claimed = [
+            replace(x, due_at=now + claim, tries=x.tries + 1, fence=x.fence + 1)
+            for x in self._unlocked("leases", due, limit)
+        ]
+        for lease in claimed:
+            self._write("leases", lease)
+        return claimed
+
+    # --- history ---------------------------------------------------------------------------
+
+    def record(self, fact: Fact) -> None:
+        self.facts.append(fact)
+
+    def history(self, query: HistoryQuery) -> Sequence[RecordedFact]:
+        self._statement("history")
+        store, kept = self.store, len(self.store.state.facts)
+        own = [RecordedFact(kept + n, store.time, x) for n, x in enumerate(self.facts, 1)]
+        there = MemoryStore()
+        there.state.facts = store.state.facts + own
+        return MemoryTransaction(there).history(query)
+
+    # --- how statements read and write -----------------------------------------------------
+
+    def _statement(self, what: str, about: str = "") -> None:
+        """Others may act; then this statement begins, and its snapshot is what is committed."""
+        if self._unwritten:
+            self._write_added()
+        self.store.steps.step(what, about)
+
+    def _take(self, key: Key, strength: int, *, fair: bool = False) -> bool:
+        return self.store.locks.take(self, key, strength, fair=fair)
+
+    def _row(self, table: str, row_id: str, strength: int) -> Any:
+        self._statement(_READING[table, strength], row_id)
+        row = getattr(self._snapshot.state, table).get(row_id)
+        return self._again(table, row, strength) if row is not None and strength else row
+
+    def _again(self, table: str, row: Any, strength: int) -> Any:
+        """Lock a row, and read it again."""
+        self._take((table, row.id), strength)
+        return getattr(self._snapshot.state, table)[row.id]
+
+    def _unlocked(self, table: str, rows: Sequence[Any], limit: int) -> list[Any]:
+        """SKIP LOCKED: lock what nobody else holds, up to the limit."""
+        locks = self.store.locks
+        got: list[Any] = []
+        for row in rows:
+            if len(got) < limit and locks.try_take(self, (table, row.id), UPDATE):
+                got.append(row)
+        return got
+
+    def _insert(self, table: str, row: Any) -> None:
+        self._unwritten.append((table, row))
+        self._write(table, row)
+
+    def _update(self, table: str, row: Any) -> None:
+        self._statement("save", row.id)
+        self._take((table, row.id), NO_KEY_UPDATE)
+        self._write(table, row)
+
+    def _write(self, table: str, row: Any) -> None:
+        if table == "leases":
+            ended = row.state is LeaseState.ENDED
+            assert ended == (row.proof is not None) == (row.due_at is None), "check constraint"
+        self.own.setdefault(table, {})[row.id] = row
+
+    def _write_added(self) -> None:
+        """What references a row keeps it from being deleted; a unique key is taken by the first."""
+        added, self._unwritten = self._unwritten, []
+        for table, row in added:
+            for parents, column in _REFERENCES.get(table, ()):
+                parent = getattr(row, column)
+                if parent and parent not in self.own.get(parents, ()):
+                    self._take((parents, parent), KEY_SHARE)
+            if table == "grants":
+                self._unique_grant(row)
+
+    def _unique_grant(self, grant: Grant) -> None:
+        key = (grant.task_id, grant.idempotency_key)
+        self._take(("grants.key", " ".join(key)), UPDATE)
+        others = self.store.state.grants.values()
+        if any((x.task_id, x.idempotency_key) == key and x.id != grant.id for x in others):
+            raise RuntimeError("a second grant with the same key")
+
+
+_REFERENCES: Mapping[str, Sequence[tuple[str, str]]] = {
+    "tasks": (("agents", "agent_id"),),
+    "grants": (("tasks", "task_id"), ("agents", "agent_id")),
+    "leases": (("grants", "grant_id"), ("tasks", "task_id"), ("agents", "agent_id")),
+}
+_READING = {
+    (table, strength): how
+    for table in ("agents", "tasks", "grants", "leases", "kills")
+    for strength, how in ((0, "read"), (SHARE, "share"), (UPDATE, "lock"))
+}
+
+
+def _strength(lock: bool, share: bool) -> int:
+    return UPDATE if lock else SHARE if share else 0

@@ -1,0 +1,39 @@
+"""Moods: how often others act in between, and what goes wrong how often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from tests.simulation.scheduler import Mood
+
+Omens = Mapping[str, tuple[float, Sequence[str]]]
+
+_LANES: Omens = {"lane": (0.4, ("apart", "apart", "undone"))}
+_BACK_END: Omens = {
+    "mint": (0.5, ("refused", "away", "before", "after", "late", "longer")),
+    "end": (0.3, ("refused", "away", "after")),
+    "look": (0.2, ("away",)),
+}
+_LATE: Omens = {"mint": (0.8, ("late",)), "look": (0.05, ("away",))}
+_STORE: Omens = {"begin": (0.05, ("away",)), "commit": (0.1, ("away", "lost"))}
+_OMENS: Sequence[Omens] = (
+    {},
+    _LANES,
+    {**_BACK_END, **_LANES},
+    _BACK_END,
+    {**_LATE, **_LANES},
+    {**_STORE, **_LANES},
+    {**_BACK_END, **_STORE, **_LANES},
+)
+
+
+def mood_of(random: Random) -> Mood:
+    """A mood for one schedule: some are calm, some are wild, few are all at once."""
+    return Mood(
+        stay=random.choice((0.0, 0.5, 0.8, 0.95)),
+        freeze=random.choice((0.0, 0.0, 0.01, 0.04)),
+        crash=random.choice((0.0, 0.0, 0.005, 0.02)),
+        jump=random.choice((0.0, 0.0, 0.01, 0.05)),
+        omens=random.choice(_OMENS),
+    )

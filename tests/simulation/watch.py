@@ -1,0 +1,166 @@
+"""The invariants, held against every commit, every thing made, every secret handed out, and the end.
+
+The names are those of the reliability reference: I1 to I18.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tests.simulation.scheduler import Violation
+from valetkey.core.agent import AgentState
+from valetkey.core.facts import Fact, FactKind
+from valetkey.core.kill import Reach, stops
+from valetkey.core.lease import LIVE, Lease, LeaseState, Proof
+from valetkey.core.task import TaskState
+from valetkey.testing.sim_minter import SimBackEnd, Thing
+from valetkey.testing.sim_store import SimStore, SimTransaction
+
+MINTING, ACTIVE, ENDING, STUCK, ENDED = LeaseState
+MOVES = {
+    MINTING: {MINTING, ACTIVE, ENDING},
+    ACTIVE: {ACTIVE, ENDING, ENDED},
+    ENDING: {ENDING, STUCK, ENDED},
+    STUCK: {STUCK, ENDED},
+    ENDED: {ENDED, ENDING},
+}
+
+
+class Watch:
+    """Sees everything that counts; raises Violation at the first thing that is not as promised."""
+
+    def __init__(self, store: SimStore, back_end: SimBackEnd) -> None:
+        self.store, self.back_end = store, back_end
+        self.activated: set[str] = set()
+        self.delivered: dict[str, list[str]] = {}
+        self.ever: set[str] = set()
+        store.watch = self.commits
+        back_end.made = self.makes
+
+    # --- at every commit -------------------------------------------------------------------
+
+    def commits(self, tx: SimTransaction) -> None:
+        """Just before a transaction counts."""
+        for lease in tx.own.get("leases", {}).values():
+            before: Lease | None = self.store.state.leases.get(lease.id)
+            facts = [x for x in tx.facts if x.lease_id == lease.id]
+            self._row(before, lease, facts)
+            if lease.state in LIVE and (before is None or before.state is not lease.state):
+                self._wanted(lease)
+            if lease.state is ACTIVE:
+                self.activated.add(lease.id)
+            if lease.state is ENDED and (before is None or before.state is not ENDED):
+                self._over(lease, self.store.time)
+
+    def _row(self, before: Lease | None, lease: Lease, facts: list[Fact]) -> None:
+        """I11: the fence only rises. I9: each change of state is told in the same transaction."""
+        if before is not None and lease.fence <= before.fence:
+            raise Violation(f"I11 {lease.id}: fence {before.fence} -> {lease.fence}")
+        if before is not None and lease.state not in MOVES[before.state]:
+            raise Violation(f"I4 {lease.id}: {before.state} -> {lease.state}")
+        told = [x.body["state"] for x in facts if "state" in x.body]
+        if before is None or before.state is not lease.state:
+            if not told or told[-1] != lease.state:
+                raise Violation(f"I9 {lease.id}: {lease.state} is not told, but {told}")
+        elif told and told[-1] != lease.state:
+            raise Violation(f"I9 {lease.id}: told {told} of {lease.state}")
+        reopened = before is not None and before.state is ENDED and lease.state is ENDING
+        if reopened and FactKind.LEASE_REAPPEARED not in {x.kind for x in facts}:
+            raise Violation(f"I4 {lease.id}: left its end without a word")
+
+    def _wanted(self, lease: Lease) -> None:
+        """I6, I7, I8: one at a time per grant, in an open task, under no kill, for an agent."""
+        state = self.store.state
+        task, agent = state.tasks[lease.task_id or ""], state.agents[lease.agent_id or ""]
+        if task.state is TaskState.ENDED:
+            raise Violation(f"I7 {lease.id} becomes {lease.state} in an ended task")
+        if lease.state is ACTIVE and agent.state is not AgentState.ACCEPTED:
+            raise Violation(f"I7 {lease.id} becomes active for an agent that is disabled")
+        reach = Reach(lease.agent_id, lease.task_id, lease.target, lease.id)
+        for kill in state.kills.values():
+            if kill.released_at is None and stops(kill, reach):
+                raise Violation(f"I8 {lease.id} becomes {lease.state} under {kill.id}")
+        others = [x for x in state.leases.values() if x.grant_id == lease.grant_id]
+        if [x for x in others if x.id != lease.id and x.state in LIVE]:
+            raise Violation(f"I6 {lease.grant_id} has two live leases")
+
+    def _over(self, lease: Lease, now: datetime) -> None:
+        """I4: the proof is true, but for what was made after its time by somebody frozen."""
+        thing = self.back_end.there.get(lease.handle.name)
+        if lease.proof is Proof.NEVER_EXISTED and lease.id in self.activated:
+            raise Violation(f"I4 {lease.id} was active, and is said to have never existed")
+        if lease.proof is Proof.NEVER_EXISTED and lease.id in self.ever:
+            raise Violation(f"I4 {lease.id} was there, and is said to have never existed")
+        if lease.proof is Proof.EXPIRED and now < lease.backend_expires_at:
+            raise Violation(f"I3 {lease.id} is said to have expired before its time")
+        if thing is not None and thing.lives_until > now and in_time(thing, lease):
+            raise Violation(f"I4 {lease.id} is there, and its end is said to be {lease.proof}")
+        for asked in self.back_end.coming:
+            if asked[1].name == lease.handle.name and asked[2] <= lease.mint_until:
+                raise Violation(f"I4 {lease.id} is about to be made, and said to be over")
+
+    # --- at every other moment -------------------------------------------------------------
+
+    def makes(self, thing: Thing) -> None:
+        """I1: written before done; and not ended while its mint could still be running."""
+        lease = self.store.state.leases.get(thing.lease_id)
+        self.ever.add(thing.lease_id)
+        if lease is None:
+            raise Violation(f"I1 {thing.lease_id} is made, and no row remembers it")
+        if lease.state is ENDED and in_time(thing, lease):
+            raise Violation(f"I4 {lease.id} is made in time, and had been said to be over")
+
+    def hands_out(self, lease_id: str) -> None:
+        """I5, I6: only what was active, and nothing before the end of the one before is proven."""
+        if lease_id not in self.activated:
+            raise Violation(f"I5 {lease_id} is handed out, and was never active")
+        lease = self.store.state.leases[lease_id]
+        earlier = self.delivered.setdefault(lease.grant_id or "", [])
+        for other in earlier:
+            if self.store.state.leases[other].state is not ENDED:
+                raise Violation(f"I6 {lease_id} is handed out while {other} has not ended")
+        if lease_id in earlier:
+            raise Violation(f"I6 {lease_id} is handed out twice")
+        earlier.append(lease_id)
+
+    def killed(self, kill_id: str) -> None:
+        """I8: once a kill has been answered, nothing lives under it."""
+        self._nothing_lives(self.store.state.kills[kill_id].id)
+
+    def quiet(self) -> None:
+        """I2, I4, I7, I8, I12: all is swept, though nobody has compared with the outside yet."""
+        state = self.store.state
+        for lease in state.leases.values():
+            if lease.state is not ENDED:
+                raise Violation(f"I12 {lease.id} is {lease.state} and stays so")
+            thing = self.back_end.there.get(lease.handle.name)
+            if thing is not None and in_time(thing, lease):
+                raise Violation(f"I4 {lease.id} is ended by our record, and there")
+
+    def reconciled(self) -> None:
+        """I1, I9: nothing is outside any more, and history tells the state of every row."""
+        if self.back_end.there:
+            raise Violation(f"I1 still there: {sorted(self.back_end.there)}")
+        told = {}
+        for recorded in self.store.state.facts:
+            fact = recorded.fact
+            if fact.lease_id and "state" in fact.body:
+                told[fact.lease_id] = fact.body["state"]
+        rows = {x.id: x.state.value for x in self.store.state.leases.values()}
+        if told != rows:
+            raise Violation(f"I9 history tells {told} of {rows}")
+
+    def _nothing_lives(self, kill_id: str) -> None:
+        state = self.store.state
+        kill = state.kills[kill_id]
+        if kill.released_at is not None:
+            return
+        for lease in state.leases.values():
+            reach = Reach(lease.agent_id, lease.task_id, lease.target, lease.id)
+            if lease.state in LIVE and stops(kill, reach):
+                raise Violation(f"I8 {lease.id} lives under {kill_id}")
+
+
+def in_time(thing: Thing, lease: Lease) -> bool:
+    """Whether the call that made it was sent while the lease's mint was allowed to run."""
+    return thing.asked_at <= lease.mint_until

@@ -247,8 +247,28 @@ def test_two_needed_yeses_come_from_two_people(stage: Stage) -> None:
         tx.save_grant(replace(grant, needs=(("approvers", 2),)))
     assert says_yes(stage, stage.approver, grant).state is GrantState.WAITING
     assert says_yes(stage, stage.approver, grant).state is GrantState.WAITING
+    assert kinds(stage).count("GrantApproved") == 1
     other = stage.person("anna@example.com", groups={"approvers"})
     assert says_yes(stage, other, grant).state is GrantState.APPROVED
+
+
+def test_an_owner_written_in_capitals_is_still_the_owner(stage: Stage) -> None:
+    """One mailbox is one person, however the login spells it."""
+    grant = waiting(stage, stage.start())
+    with pytest.raises(ApproverNotEligible):
+        says_yes(stage, stage.person("Olivia@Example.com", groups={"approvers"}), grant)
+
+
+def test_a_void_approval_names_the_decision_that_voided_it(stage: Stage) -> None:
+    """Not the older one, under which it waited: that one said something else."""
+    grant = approved(stage, waiting(stage, stage.start()))
+    stage.policy.outcomes["write"] = Outcome.DENY
+    with pytest.raises(ApprovalVoid) as void:
+        collect(stage.broker, stage.bot, grant.id)
+    with stage.broker.store.transaction() as tx:
+        decision = tx.decision(void.value.decision_id or "")
+    assert decision is not None
+    assert decision["outcome"] == "deny"
 
 
 def test_a_grant_that_nobody_decided_times_out(stage: Stage) -> None:

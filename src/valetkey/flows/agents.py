@@ -90,7 +90,7 @@ def bind_agent(
 def accept_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
     """The named owner takes responsibility, once. Raises NotFound for anybody else."""
     with broker.store.transaction() as tx:
-        agent = tx.agent(agent_id, lock=True) or tx.agent_named(agent_id)
+        agent = _locked(tx, agent_id)
         if agent is None or caller.email is None or caller.email != agent.owner:
             raise NotFound()
         if agent.state is not AgentState.PROPOSED:
@@ -104,8 +104,7 @@ def accept_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
 def disable_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
     """Stop an agent: it may not ask, and everything it holds starts to end."""
     with broker.store.transaction() as tx:
-        tx.hold_barrier()
-        agent = tx.agent(agent_id, lock=True) or tx.agent_named(agent_id)
+        agent = _locked(tx, agent_id)
         operator = "operator" in caller.roles
         if agent is None or not (operator or (caller.email and caller.email == agent.owner)):
             raise NotFound()
@@ -154,9 +153,16 @@ def within_rule(rule: TrustRule | None, new: NewAgent) -> None:
     rule.bounds(Provision(new.name, new.owner, new.team, new.labels, new.boundary, issuers))
 
 
+def _locked(tx: Transaction, name: str) -> Agent | None:
+    """An agent by id or name, its row locked: it is written back whole."""
+    found = tx.agent(name, lock=True)
+    named = None if found else tx.agent_named(name)
+    return tx.agent(named.id, lock=True) if named else found
+
+
 def _mine(tx: Transaction, caller: Caller, rule: TrustRule | None, agent_id: str) -> Agent:
     """The agent, if the caller's rule made it or the caller owns it."""
-    agent = tx.agent(agent_id, lock=True) or tx.agent_named(agent_id)
+    agent = _locked(tx, agent_id)
     by_rule = agent is not None and rule is not None and agent.created_by_rule == rule.name
     by_owner = agent is not None and caller.email is not None and caller.email == agent.owner
     if agent is None or not (by_rule or by_owner):

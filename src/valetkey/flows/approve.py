@@ -33,6 +33,8 @@ def approve(broker: Broker, caller: Caller, grant_id: str, shown_hash: str) -> G
         _fresh(broker, tx, caller, fresh_name(grant))
         if shown_hash != grant.shown_hash:
             raise ApprovalVoid("what you saw is not what waits now")
+        if any(verdict.approver == caller.email for verdict in tx.approvals(grant.id)):
+            return grant  # said before: nothing new happened
         _add(broker, tx, caller, grant, "approve")
         counts = approvals_by_group(grant.needs, tuple(tx.approvals(grant.id)))
         enough = all(counts[group] >= wanted for group, wanted in grant.needs)
@@ -109,8 +111,13 @@ def _eligible(tx: Transaction, caller: Caller, grant: Grant, task: Task) -> None
     touched = {task.owner, agent.owner if agent else "", agent.created_by if agent else ""}
     touched |= {binding.created_by for binding in bindings}
     touched |= set(agent.touched_by) if agent else set()
-    if touched & {caller.email, str(caller.principal)}:
+    if _folded(touched) & _folded({caller.email, str(caller.principal)}):
         raise ApproverNotEligible()
+
+
+def _folded(names: set[str]) -> set[str]:
+    """However they are written: one mailbox is one person."""
+    return {name.casefold() for name in names}
 
 
 def _fresh(broker: Broker, tx: Transaction, caller: Caller, name: str) -> None:

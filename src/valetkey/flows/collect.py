@@ -49,14 +49,15 @@ def _first(
     weighed = weigh(broker, tx, standing, asked_before(grant), counted_approvals(tx, grant))
     weighed = no_longer_than_granted(weighed, grant)
     by = str(caller.principal)
-    if not _still_what_was_approved(broker, weighed, grant, caller):
-        tx.save_grant(grant.moved(GrantState.VOID))
-        error: BrokerError = ApprovalVoid(decision_id=grant.decision_id)
-        tx.record(grant_fact(FactKind.GRANT_VOIDED, grant, weighed.task, by, error.code))
-        error.recorded = True
-        return Refused(error)
     decision_id = broker.new_id("decision")
     tx.record_decision(decision_id, weighed.decision)
+    if not _still_what_was_approved(broker, weighed, grant, caller):
+        tx.save_grant(grant.moved(GrantState.VOID))
+        error: BrokerError = ApprovalVoid(decision_id=decision_id)
+        void = replace(grant, decision_id=decision_id)
+        tx.record(grant_fact(FactKind.GRANT_VOIDED, void, weighed.task, by, error.code))
+        error.recorded = True
+        return Refused(error)
     collected = replace(grant, state=GrantState.GRANTED, decision_id=decision_id)
     tx.record(grant_fact(FactKind.GRANT_COLLECTED, collected, weighed.task, by, "allow"))
     return write_lease(broker, tx, weighed, collected, tx.save_grant)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from valetkey.core.agent import Agent, Binding
 from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.errors import NotFound, RoleRequired
-from valetkey.core.facts import HistoryQuery, RecordedFact
+from valetkey.core.facts import FactKind, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.lease import Lease
 from valetkey.core.principal import Caller
@@ -158,13 +158,15 @@ def lineage(broker: Broker, caller: Caller, lease_id: str) -> Lineage:
             raise NotFound()
         given = tx.grant(found.grant_id) if found.grant_id else None
         by = tx.agent(found.agent_id) if found.agent_id else None
+        facts = _facts_of(tx, found)
+        decision_id = _decided_by(facts) or (given.decision_id if given else None)
         return Lineage(
             lease=found,
             grant=SeenGrant(given, tuple(tx.approvals(given.id))) if given else None,
             task=tx.task(found.task_id) if found.task_id else None,
             agent=_with_bindings(tx, by) if by else None,
-            decision=tx.decision(given.decision_id) if given else None,
-            facts=_facts_of(tx, found),
+            decision=tx.decision(decision_id) if decision_id else None,
+            facts=facts,
         )
 
 
@@ -231,6 +233,12 @@ def _sees_grant(caller: Caller, grant: Grant, owned: bool) -> bool:
 
 def _with_bindings(tx: Transaction, agent: Agent) -> SeenAgent:
     return SeenAgent(agent, tuple(tx.bindings(agent.id)))
+
+
+def _decided_by(facts: Sequence[RecordedFact]) -> str | None:
+    """The decision under which this very lease was written; its grant may have had others."""
+    written = (x.fact.decision_id for x in facts if x.fact.kind is FactKind.LEASE_WRITTEN)
+    return next(written, None)
 
 
 def _facts_of(tx: Transaction, lease: Lease) -> tuple[RecordedFact, ...]:

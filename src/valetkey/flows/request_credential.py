@@ -73,8 +73,12 @@ def next_generation(
     ask = asked_before(grant)
     weighed = weigh(broker, tx, standing, ask, counted_approvals(tx, grant))
     weighed = no_longer_than_granted(weighed, grant)
+    decision_id = broker.new_id("decision")
+    tx.record_decision(decision_id, weighed.decision)
     if weighed.decision.outcome != "allow":
-        return Refused(RedeliveryRefused("policy no longer allows this without a new approval"))
+        why = "policy no longer allows this without a new approval"
+        return Refused(RedeliveryRefused(why, decision_id=decision_id))
+    grant = replace(grant, decision_id=decision_id)
     return write_lease(broker, tx, weighed, grant, tx.save_grant)
 
 

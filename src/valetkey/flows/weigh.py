@@ -164,7 +164,8 @@ def write_lease(
     )
     keep(replace(grant, lease_id=lease.id, generation=grant.generation + 1))
     tx.add_lease(lease)
-    tx.record(lease_fact(FactKind.LEASE_WRITTEN, lease, "issuer"))
+    written = lease_fact(FactKind.LEASE_WRITTEN, lease, "issuer")
+    tx.record(replace(written, decision_id=grant.decision_id))
     return Order(lease, weighed.wanted, broker.clock.deadline(patience.mint_limit))
 
 

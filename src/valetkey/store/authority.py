@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from psycopg.rows import tuple_row
 from sqlalchemy import Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
@@ -33,7 +34,7 @@ class Authority(Session):
 
     def agent_named(self, name: str) -> Agent | None:
         """One agent by name."""
-        row = self._one(select(agents).where(agents.c.name == name))
+        row = self._one(_AGENT_NAMED, {"name": name})
         return mapping.agent_from(row) if row else None
 
     def agents(self) -> Sequence[Agent]:
@@ -72,7 +73,7 @@ class Authority(Session):
     ) -> Standing | None:
         """The task held against ending, its agent, and the kills over both, in one statement."""
         about = {"task_id": task_id, "target": target, "lease_id": lease_id}
-        return standing_from(self._connection.execute(STANDING, about).all())
+        return standing_from(self._joined(STANDING, about))
 
     def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
         """The newest tasks."""
@@ -109,7 +110,7 @@ class Authority(Session):
 
     def decision(self, decision_id: str) -> Mapping[str, object] | None:
         """A recorded decision as plain values."""
-        return self._one(select(decisions).where(decisions.c.id == decision_id))
+        return self._one(by_id(decisions), {"id": decision_id})
 
     def grant(self, grant_id: str, *, lock: bool = False) -> Grant | None:
         """One grant."""
@@ -118,7 +119,7 @@ class Authority(Session):
 
     def grant_by_key(self, task_id: str, idempotency_key: str) -> Grant | None:
         """The grant of this key; askers of one key wait for each other here."""
-        self._connection.exec_driver_sql(_TURN, {"name": f"{task_id} {idempotency_key}"})
+        self._run(tuple_row, _TURN, {"name": f"{task_id} {idempotency_key}"})
         row = self._one(_GRANT_BY_KEY, {"task": task_id, "key": idempotency_key})
         return mapping.grant_from(row) if row else None
 
@@ -163,6 +164,7 @@ def _hold(lock: bool) -> Hold:
     return "change" if lock else ""
 
 
+_AGENT_NAMED = select(agents).where(agents.c.name == bindparam("name"))
 _GRANT_BY_KEY = (
     select(grants)
     .where(grants.c.task_id == bindparam("task"), grants.c.idempotency_key == bindparam("key"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, true
+from sqlalchemy import ColumnElement, func, or_, select, true
 
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.kill import Height, Kill, Reach
@@ -37,7 +37,7 @@ class Lifecycle(Session):
 
     def kills_over(self, reach: Reach) -> Sequence[Kill]:
         """Kills in force over this piece of authority."""
-        return [mapping.kill_from(row) for row in self._many(KILLS_OVER, vars(reach))]
+        return [mapping.kill_from(row) for row in self._each(KILLS_OVER, vars(reach))]
 
     def kills_in_force(self) -> Sequence[Kill]:
         """Every kill that is not released."""
@@ -70,8 +70,7 @@ class Lifecycle(Session):
         """Write a lease if its fence has not moved; the row gets the next one."""
         row = {**mapping.lease_row(lease), "fence": lease.fence + 1}
         values = {name: value for name, value in row.items() if name not in _FIXED}
-        values |= {"this_id": lease.id, "this_fence": lease.fence}
-        return self._connection.execute(_CHANGED_LEASE, values).rowcount == 1
+        return self._change(leases, values, {"id": lease.id, "fence": lease.fence}) == 1
 
     def leases_of_task(self, task_id: str) -> Sequence[Lease]:
         """Every lease of a task, oldest first."""
@@ -163,9 +162,6 @@ _FIXED = frozenset(
     | {"minter", "handle", "created_at", "requested_ttl_seconds", "cut_by", "end_class"}
 )
 
-_CHANGED_LEASE = leases.update().where(
-    leases.c.id == bindparam("this_id"), leases.c.fence == bindparam("this_fence")
-)
 
 
 def _covered(kill: Kill) -> ColumnElement[bool]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+import psycopg
 from sqlalchemy import Engine, create_engine, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -25,6 +26,7 @@ SELECT count(*) FILTER (WHERE state IN ('minting', 'active')) AS live,
            AS oldest_unended_seconds
 FROM leases WHERE state <> 'ended'
 """
+_DRIVER = (psycopg.OperationalError, psycopg.InterfaceError)
 _FIRST_USE = pg_insert(uses).on_conflict_do_nothing().returning(uses.c.key)
 
 
@@ -121,7 +123,7 @@ def _mapped() -> Iterator[None]:
     """Foreign exceptions of an unreachable database to ours; anything else is a defect."""
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as lost:
+    except (OperationalError, InterfaceError, PoolTimeout, *_DRIVER) as lost:
         raise StoreUnavailable(retry_after=2) from lost
     except DBAPIError as lost:
         if not lost.connection_invalidated:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, Text, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Table, Text, and_, bindparam, or_, select
 
 from valetkey.ports import Standing
 from valetkey.store import mapping
@@ -51,7 +51,7 @@ KILLS_OVER = select(kills).where(
 )
 
 
-def standing_from(rows: Sequence[Row[Any]]) -> Standing | None:
+def standing_from(rows: Sequence[tuple[Any, ...]]) -> Standing | None:
     """One row for each kill, or one without; None when there is no such task."""
     if not rows:
         return None

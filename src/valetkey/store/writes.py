@@ -54,6 +54,23 @@ def _insert(table: Table, columns: tuple[str, ...]) -> str:
     return f"INSERT INTO {table.name} ({listed}) SELECT {listed} FROM {rows}"  # noqa: S608
 
 
+def change(
+    table: Table, row: Mapping[str, Any], which: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """An UPDATE of the rows in which `which` is true to the values of `row`, and its values."""
+    values = {f"this_{name}": value for name, value in which.items()}
+    values["row"] = json.dumps(row, default=_instant)
+    return _change(table, tuple(row), tuple(which)), values
+
+
+@lru_cache(maxsize=256)
+def _change(table: Table, columns: tuple[str, ...], which: tuple[str, ...]) -> str:
+    listed = ", ".join(f'"{table.c[name].name}"' for name in columns)
+    true = " AND ".join(f'"{table.c[name].name}" = %(this_{name})s' for name in which)
+    row = f"jsonb_populate_record(NULL::{table.name}, %(row)s::jsonb)"
+    return f"UPDATE {table.name} SET ({listed}) = (SELECT {listed} FROM {row}) WHERE {true}"  # noqa: S608
+
+
 def _instant(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()

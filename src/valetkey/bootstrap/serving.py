@@ -12,6 +12,7 @@ from structlog.typing import EventDict
 
 from valetkey.bootstrap.doors import authenticator_of, signing_keys, trust_rules
 from valetkey.bootstrap.house import House, build_house
+from valetkey.core.errors import StoreUnavailable
 from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.ports import Minter
 from valetkey.settings import Settings
@@ -19,6 +20,7 @@ from valetkey.web.app import Hooks, create_app
 from valetkey.web.doors import Doors
 from valetkey.web.metrics import Metrics, TimedMinter
 from valetkey.web.operations import Watch
+from valetkey.web.recent import Recent
 
 
 def open_house(settings: Settings, metrics: Metrics | None = None) -> House:
@@ -51,9 +53,15 @@ def application(settings: Settings) -> tuple[FastAPI, House]:
         slow_calls=max(1, settings.server.threads * 3 // 4),
     )
     authenticator = authenticator_of(house, signing_keys(settings))
-    watch = Watch(house.problems, house.store.counts, metrics)
+    health = Recent(house.problems, lambda: ["the back ends have not answered yet"])
+    watch = Watch(health, Recent(house.store.counts, _not_counted), metrics)
     hooks = Hooks(begin=house.clockwork.start, end=house.close)
     return create_app(house.broker, authenticator, doors, watch, hooks), house
+
+
+def _not_counted() -> dict[str, float]:
+    """Somebody still counts, and has for long: the database does not answer."""
+    raise StoreUnavailable()
 
 
 def serve(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -211,9 +212,19 @@ leases = Table(
     ),
     Index("ix_leases_due", "due_at", postgresql_where=text("state <> 'ended'")),
     Index("ix_leases_live_target", "target", postgresql_where=text("state <> 'ended'")),
+    Index(
+        "ix_leases_live_agent", "agent_id", "task_id", postgresql_where=text("state <> 'ended'")
+    ),
     Index("ix_leases_task_id", "task_id"),
     Index("ix_leases_grant_id", "grant_id"),
     Index("ix_leases_agent_id", "agent_id", "id"),
+)
+
+fingerprints = Table(
+    "fingerprints",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("lease_id", Text, ForeignKey("leases.id"), primary_key=True),
 )
 
 kills = Table(
@@ -263,4 +274,13 @@ uses = Table(
     _text("jkt"),
     _instant("until"),
     Index("ix_uses_until", "until"),
+)
+
+buckets = Table(
+    "buckets",
+    metadata,
+    Column("principal", Text, primary_key=True),
+    Column("tokens", Double, nullable=False),
+    _instant("at"),
+    prefixes=["UNLOGGED"],
 )

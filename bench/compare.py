@@ -86,14 +86,9 @@ def spread(values: Sequence[float]) -> str:
     return f"{median(values):.2f} [{min(values):.2f}-{max(values):.2f}]"
 
 
-def best_throughput(pairs: Iterable[Pair], clients: int) -> list[float]:
+def throughputs(pairs: Iterable[Pair], clients: int) -> list[float]:
     """The throughput ratios at that many clients."""
     return [pair.throughput for pair in pairs if pair.broker.clients == clients]
-
-
-def slowness_of_one(pairs: Iterable[Pair]) -> list[float]:
-    """The p50 ratios at one client."""
-    return [pair.slowness for pair in pairs if pair.broker.clients == 1]
 
 
 def _by_clients(pairs: Iterable[Pair]) -> list[tuple[int, list[Pair]]]:

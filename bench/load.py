@@ -55,8 +55,12 @@ class Round:
         return asdict(self)
 
 
-def run(side: Side, clients: int, seconds: float) -> Round:
-    """One round; it ends when everything minted in it is ended."""
+def run(side: Side, clients: int, seconds: float, alone: bool = False) -> Round:
+    """One round; it ends when everything minted in it is ended.
+
+    With `alone` each client waits for that before it mints again, so that a latency is that of
+    minting and of nothing else.
+    """
     made = [side.client() for _ in range(clients)]
     results: list[tuple[list[float], Counter[str]]] = []
     gate = threading.Barrier(clients + 1)
@@ -68,6 +72,8 @@ def run(side: Side, clients: int, seconds: float) -> Round:
         gate.wait()
         while time.perf_counter() < until[0]:
             _one(client, latencies, failures)
+            if alone:
+                side.settle()
         results.append((latencies, failures))
 
     threads = [threading.Thread(target=loop, args=[client]) for client in made]

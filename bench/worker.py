@@ -41,10 +41,11 @@ class Worker:
         self._process.stdin.close()
         self._process.wait(timeout=60)
 
-    def round(self, clients: int, seconds: float) -> Round:
+    def round(self, clients: int, seconds: float, *, alone: bool = False) -> Round:
         """Run one round there; raises RuntimeError when the worker died."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"clients": clients, "seconds": seconds}) + "\n")
+        wanted = {"clients": clients, "seconds": seconds, "alone": alone}
+        self._process.stdin.write(json.dumps(wanted) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:

@@ -37,8 +37,8 @@ def revoke_lease(broker: Broker, caller: Caller, lease_id: str) -> Lease:
         lease = tx.lease(lease_id, lock=True)
         if lease is None or not may_end(caller, lease):
             raise NotFound()
-        mark_ending(tx, [lease], "revoked", str(caller.principal))
-        return tx.lease(lease_id) or lease
+        marked = mark_ending(tx, [lease], "revoked", str(caller.principal))
+        return marked[0] if marked else lease
 
 
 def may_end(caller: Caller, lease: Lease) -> bool:

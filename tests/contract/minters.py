@@ -163,6 +163,21 @@ def database_kind(stack: Stack) -> Iterator[Kind]:
         stack.provision()
 
 
+@contextmanager
+def unreachable_database(
+    stack: Stack, kind: Kind
+) -> Iterator[tuple[OpenBaoDatabase, Catalogue]]:
+    """The same minter for the same target, whose PostgreSQL answers nobody."""
+    target = kind.wanted.target
+    away = replace(target, address={**target.address, "port": 1})
+    catalogue = Catalogue({target.name: away}, kind.wanted.catalogue_digest)
+    minter = _database_minter(stack, Bao(stack.openbao.address), catalogue)
+    try:
+        yield minter, catalogue
+    finally:
+        minter.close()
+
+
 def connect(minted: Minted) -> psycopg.Connection[Any]:
     """A session under a database credential, as its holder would open it."""
     told = minted.secret.reveal()

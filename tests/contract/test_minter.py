@@ -22,8 +22,9 @@ from tests.contract.minters import (
     new_lease_id,
     simulated_kind,
     token_kind,
+    unreachable_database,
 )
-from valetkey.core.errors import OutcomeUnknown
+from valetkey.core.errors import MinterUnavailable, OutcomeUnknown
 from valetkey.core.ids import Mark
 from valetkey.core.lease import Handle, Proof
 from valetkey.devstack.stack import Stack
@@ -189,3 +190,15 @@ def test_an_open_session_is_cut_and_counts_as_present_until_then(database: Kind)
             session.execute("SELECT 1")
     assert database.minter.probe(handle) is Presence.ABSENT
     assert not database.works(minted)
+
+
+def test_a_target_that_cannot_be_looked_at_is_minted_nothing_and_holds_up_no_other(
+    database: Kind, request: pytest.FixtureRequest
+) -> None:
+    """Its catalogue may be active for the sake of the others; it has to be seen first itself."""
+    with unreachable_database(request.getfixturevalue("stack"), database) as (minter, catalogue):
+        assert minter.not_proven(catalogue) == []
+        handle = minter.handle_for(new_lease_id(), database.wanted)
+        with pytest.raises(MinterUnavailable):
+            minter.mint(handle, database.wanted, TTL, deadline())
+    assert database.minter.probe(handle) is Presence.ABSENT

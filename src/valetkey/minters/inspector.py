@@ -113,7 +113,7 @@ class Inspector:
                     },
                     min_size=0,
                     max_size=8,
-                    timeout=10,
+                    timeout=6,
                     open=True,
                 )
             return self._pool

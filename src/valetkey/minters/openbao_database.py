@@ -66,6 +66,8 @@ class OpenBaoDatabase:
         self._name = "openbao-database"
         self._inspectors: dict[tuple[str, ...], Inspector] = {}
         self._forgotten: set[str] = set()
+        self._blind: frozenset[str] = frozenset()
+        self._unproven: frozenset[str] = frozenset()
         self._lock = threading.Lock()
 
     def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
@@ -86,6 +88,8 @@ class OpenBaoDatabase:
         mark = Mark.read(handle.name)
         if mark is None:
             raise MinterUnavailable("the handle is not ours")
+        if handle.target in self._blind | self._unproven:
+            raise MinterUnavailable("the target cannot be looked at", retry_after=30)
         role = database_role(wanted, lane(wanted.target, mark.lease_id))
         mount = handle.where["mount"]
         _in_time(deadline)
@@ -145,7 +149,10 @@ class OpenBaoDatabase:
                     yield Found(self._handle(target, name), mark.installation, mark.lease_id)
 
     def problem(self) -> str | None:
-        """Sealed, wrong pins, a dying reader, a blind inspector: none of these may mint."""
+        """Sealed, wrong pins, a dying reader, all inspectors blind: none of these may mint.
+
+        A target that alone cannot be looked at gets nothing minted, and stops no other.
+        """
         try:
             ill = self._bao.health(self._now(), LARGEST_SKEW)
             if ill is not None:
@@ -156,8 +163,11 @@ class OpenBaoDatabase:
             longest = self._longest_ttl()
             if self._logins.reader.life_left() < longest.total_seconds():
                 return "the reader token ends before the longest lease would"
-            for target in self._targets():
-                self._inspector(self._handle(target, "")).sees("vk-")
+            targets = self._targets()
+            self._blind = frozenset(x.name for x in targets if self._is_blind(x))
+            if targets and len(self._blind) == len(targets):
+                return "no target can be looked at"
+            for target in targets:
                 if self._claimant(target.name) != self._installation:
                     return f"{target.name} is claimed by another installation or epoch"
         except BrokerError as problem:
@@ -168,17 +178,22 @@ class OpenBaoDatabase:
         """Targets of a catalogue that may not be active, and why.
 
         Its pins must be seen at OpenBao, and no group of a scope that does not mutate may write.
-        Raises MinterUnavailable, MinterRefused or OutcomeUnknown when that cannot be looked at.
+        A target that cannot be looked at gets nothing minted until it was, and keeps no other from
+        being active. Raises MinterUnavailable, MinterRefused or OutcomeUnknown
+        when OpenBao cannot be asked.
         """
         pins = unpinned(catalogue, self._installation, self._policy_text)
-        found = [(name, "its pins are not seen at OpenBao") for name in pins]
+        why = "its pins are not seen at OpenBao; `catalogue openbao-policy` prints them"
+        found = [(name, why) for name in pins]
+        self._blind = frozenset()
         for target in self._targets(catalogue):
-            inspector = self._inspector(self._handle(target, ""))
-            found += [
-                (target.name, f"a scope that only reads is made of {group}, which may write")
-                for group in sorted(reading_groups(target))
-                if inspector.can_write(group)
-            ]
+            try:
+                wrong = self._writing_readers(target)
+            except MinterUnavailable:
+                self._unproven |= {target.name}
+                continue
+            found += wrong
+            self._unproven -= set() if wrong else {target.name}
         return found
 
     def claim(self) -> list[str]:
@@ -202,6 +217,22 @@ class OpenBaoDatabase:
         prefix = f"sys/leases/revoke-prefix/{mount}/creds/{name}"
         self._bao.call(ender, "PUT", prefix, {"sync": True})
         self._forgotten.discard(handle.name)
+
+    def _writing_readers(self, target: Target) -> list[tuple[str, str]]:
+        """Groups of scopes that only read, and may write. Raises MinterUnavailable."""
+        inspector = self._inspector(self._handle(target, ""))
+        return [
+            (target.name, f"a scope that only reads is made of {group}, which may write")
+            for group in sorted(reading_groups(target))
+            if inspector.can_write(group)
+        ]
+
+    def _is_blind(self, target: Target) -> bool:
+        try:
+            self._inspector(self._handle(target, "")).sees("vk-")
+        except MinterUnavailable:
+            return True
+        return False
 
     def _policy_text(self, name: str) -> str | None:
         try:

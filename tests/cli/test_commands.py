@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -242,3 +243,39 @@ def test_json_is_plain_ascii(person: Terminal, broker: FakeBroker) -> None:
     done = person.run("grant", "show", "grant_1", "--json")
     assert done.stdout.isascii()
     assert json.loads(done.stdout) == samples.GRANT
+
+
+def test_tables_end_no_line_in_spaces_and_say_when_there_is_nothing(
+    person: Terminal, broker: FakeBroker
+) -> None:
+    """What is copied from a terminal holds no filling; an empty list is not a lone heading."""
+    broker.on("GET /v1/grants", (200, {"items": [samples.GRANT]}))
+    shown = person.run("grant", "list").stdout
+    assert all(line == line.rstrip() for line in shown.splitlines())
+    broker.on("GET /v1/grants/grant_1", (200, samples.GRANT))
+    assert "1 of valetkey-approvers\n" in person.run("grant", "show", "grant_1").stdout
+    broker.on("GET /v1/grants", (200, {"items": []}))
+    assert person.run("grant", "list").stdout == "None.\n"
+
+
+def test_a_kind_of_fact_that_there_is_not_is_a_usage_error(person: Terminal) -> None:
+    """A misspelt kind must not look like a clean record."""
+    done = person.run("history", "search", "--kind", "LeaseMintd")
+    assert done.exit_code == 2
+    assert "LeaseMinted" in done.stderr
+
+
+def test_who_has_no_login_is_told_both_ways_in(broker: FakeBroker, tmp_path: Path) -> None:
+    """People are told to log in with this profile, agents which variable to set."""
+    nobody = Terminal(tmp_path / "home", {"VALETKEY_URL": broker.url})
+    told = nobody.run("--profile", "bea", "catalogue", "show").stderr
+    assert "valetkey --profile bea login" in told
+    assert "VALETKEY_IDENTITY_TOKEN_FILE" in told
+
+
+def test_without_any_configuration_every_place_is_named(person: Terminal) -> None:
+    """Exit 2, and where it was looked for."""
+    done = person.run("doctor")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("valetkey.yaml: is not there, nor /etc/valetkey/valetkey.yaml")
+    assert "--config" in done.stderr

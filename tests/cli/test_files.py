@@ -85,3 +85,11 @@ def test_the_pins_are_printed_as_hcl(terminal: Terminal, files: Path) -> None:
 def test_a_folder_that_is_not_there_is_a_usage_error(terminal: Terminal, tmp_path: Path) -> None:
     """Exit 2."""
     assert terminal.run("catalogue", "check", str(tmp_path / "none")).exit_code == 2
+
+
+def test_a_group_that_is_not_named_is_hinted_at(terminal: Terminal, files: Path) -> None:
+    """Who forgets `--group` is told what the rule's unknown attribute may be."""
+    folders = ("--catalogue", str(files / "catalogue"), "--policies", str(files / "policies"))
+    done = terminal.run("policy", "check", *folders)
+    assert done.exit_code == 1
+    assert "approver group" in done.stderr

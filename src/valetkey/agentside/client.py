@@ -2,7 +2,7 @@
 
     broker = Valetkey("https://valetkey.example.com", DpopKey.kept(path), from_file(token_file))
     with broker.task("refund order 4011", ["orders-db:read{region=eu}"], ttl=600) as task:
-        got = broker.request(task["id"], "orders-db:read{region=eu}", ttl=300)
+        got = broker.request(Ask(task["id"], "orders-db:read{region=eu}", ttl=300))
 
 Every method raises Refusal (with `code` and `next_action`), Unreachable or NoIdentity.
 """

@@ -54,6 +54,8 @@ def from_file(path: Path) -> ProofSource:
             return Proof(_checked(path.read_text(encoding="ascii")))
         except (OSError, ValueError):
             raise NoIdentity(f"no identity token can be read from {path}") from None
+        except NoIdentity:
+            raise NoIdentity(f"what is in {path} is not an identity token") from None
 
     return ProofSource(f"file {path.absolute()}", get)
 

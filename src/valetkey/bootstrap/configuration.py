@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from valetkey.policy.problems import FilesInvalid, Problem
 from valetkey.policy.strict_yaml import Node, load_yaml
 from valetkey.settings import Settings
 
@@ -22,12 +23,21 @@ def load_settings(path: Path) -> Settings:
 
 
 def config_path() -> Path:
-    """`VALETKEY_CONFIG`, else ./valetkey.yaml, else /etc/valetkey/valetkey.yaml."""
+    """`VALETKEY_CONFIG`, else ./valetkey.yaml, else /etc/valetkey/valetkey.yaml.
+
+    Raises FilesInvalid when nothing is named and neither file is there.
+    """
     named = os.environ.get("VALETKEY_CONFIG")
     if named:
         return Path(named)
     here = Path("valetkey.yaml")
-    return here if here.exists() else Path("/etc/valetkey/valetkey.yaml")
+    for path in (here, Path("/etc/valetkey/valetkey.yaml")):
+        if path.exists():
+            return path
+    looked = (
+        "is not there, nor /etc/valetkey/valetkey.yaml; name one by --config or VALETKEY_CONFIG"
+    )
+    raise FilesInvalid([Problem(str(here), 0, looked)])
 
 
 def plain(node: Node) -> Any:

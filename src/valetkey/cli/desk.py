@@ -122,8 +122,8 @@ def _code(screen: Screen, run: Callable[[], int]) -> int:
         screen.refused(problem_of(no))
         return REFUSED
     except NotLoggedIn as no:
-        action = "Run `valetkey login`."
-        screen.refused({"code": "unauthenticated", "detail": str(no), "next_action": action})
+        told = {"code": "unauthenticated", "detail": str(no), "next_action": no.next_action}
+        screen.refused(told)
         return REFUSED
     except LoginFailed as no:
         screen.refused({"code": "login_failed", "detail": str(no)})

@@ -65,7 +65,8 @@ def up(
         else:
             _foreground(screen, data, not_durable, no_profile)
     except (AlreadyUp, NotReady) as refused:
-        screen.refused({"code": type(refused).__name__.lower(), "detail": str(refused)})
+        code = "already_up" if isinstance(refused, AlreadyUp) else "not_ready"
+        screen.refused({"code": code, "detail": str(refused)})
         ctx.exit(REFUSED)
 
 

@@ -127,7 +127,8 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
         broken = [vars(violation) for violation in look(house.broker)]
         unready = house.problems()
         told = {"checked": list(CHECKED), "violations": broken, "unready": unready}
-        screen.listed(told, ("invariant", "about", "detail"), broken)
+        if broken or as_json:
+            screen.listed(told, ("invariant", "about", "detail"), broken)
         for reason in unready:
             screen.say(f"not ready: {reason}")
         if not broken:

@@ -34,7 +34,8 @@ class Profile:
         url = os.environ.get("VALETKEY_URL") or self.settings().get("url")
         if not url:
             raise NoProfile(
-                f"profile {self.name} names no broker; log in with --url, or set VALETKEY_URL"
+                f"profile {self.name} names no broker: set VALETKEY_URL, or run "
+                f"`valetkey --profile {self.name} login --url URL` (profiles are in {home()})"
             )
         return str(url).rstrip("/")
 

@@ -31,9 +31,15 @@ def _written(value: object) -> str:
         return value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
+    if isinstance(value, list) and value and all(_is_need(item) for item in value):
+        return ", ".join(f"{item['count']} of {item['group']}" for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value) if isinstance(value, int | float) else json.dumps(value, sort_keys=True)
+
+
+def _is_need(value: object) -> bool:
+    return isinstance(value, dict) and value.keys() == {"count", "group"}
 
 
 class Screen:
@@ -53,7 +59,7 @@ class Screen:
         if self.as_json:
             return self.document(value)
         lines = [tuple(clean(_member(item, column)) for column in columns) for item in items]
-        return self._table(columns, lines)
+        return self._table(columns, lines) if lines else self.say("None.")
 
     def document(self, value: object) -> None:
         """Print the one JSON document."""
@@ -87,8 +93,13 @@ class Screen:
             table.add_column(column.replace("_", " "), overflow="fold")
         for line in lines:
             table.add_row(*(Text(cell) for cell in line))
-        width = None if sys.stdout.isatty() else _WIDE
-        Console(file=sys.stdout, width=width, highlight=False).print(table)
+        console = Console(file=sys.stdout, highlight=False)
+        if not sys.stdout.isatty():
+            console.width = _WIDE
+        with console.capture() as printed:
+            console.print(table)
+        for line in printed.get().splitlines():
+            click.echo(line.rstrip())
 
 
 def _member(item: Any, column: str) -> object:

@@ -10,7 +10,15 @@ from valetkey.cli.profiles import Profile
 
 
 class NotLoggedIn(Exception):
-    """No login is kept in this profile."""
+    """No login is kept in this profile; `next_action` is what to do about it."""
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(f"nobody is logged in with profile {profile.name}")
+        chosen = "" if profile.name == "default" else f"--profile {profile.name} "
+        self.next_action = (
+            f"People: `valetkey {chosen}login`. Agents and CI jobs: set "
+            "VALETKEY_IDENTITY_TOKEN_FILE."
+        )
 
 
 def keep_login(profile: Profile, proof: Proof) -> None:
@@ -29,7 +37,7 @@ def person_source(profile: Profile) -> ProofSource:
     """The kept login as a proof. Raises NotLoggedIn."""
     token = read_json(profile.login_file).get("id_token")
     if not isinstance(token, str):
-        raise NotLoggedIn(f"nobody is logged in with profile {profile.name}")
+        raise NotLoggedIn(profile)
     whose = hashlib.sha256(token.encode()).hexdigest()
     return ProofSource(f"login {whose}", lambda: Proof(token, ID_TOKEN_TYPE))
 

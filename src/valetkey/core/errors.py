@@ -81,7 +81,7 @@ class KeyMismatch(BrokerError):
     """The token is bound to another key than the one that signed."""
 
     code = "key_mismatch"
-    next_action = "Use the key the token was first presented with."
+    next_action = "Use the key the token was first presented with, or wait for a new token."
 
 
 class UnknownAgent(BrokerError):

@@ -185,6 +185,8 @@ def _schema_problems(policy: Policy, schema: Schema) -> Iterator[Problem]:
         return
     for error in result.errors:
         message = error.error.removeprefix("for policy `policy0`, ")
+        if "`approvals" in message:
+            message += " (is it one of the approver groups?)"
         yield Problem(policy.file, policy.line, f"policy {policy.id}: {message}")
     if not result.errors:
         yield Problem(policy.file, policy.line, f"policy {policy.id} does not fit the schema")

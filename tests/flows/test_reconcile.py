@@ -191,3 +191,13 @@ def test_the_same_foreign_mark_is_told_once_an_hour(stage: Stage) -> None:
     stray(stage, "vutsrqe1")
     reconcile(stage.broker, "fake")
     assert kinds(stage).count("ForeignMarkSeen") == 2, "another one is news"
+
+
+def test_one_that_cannot_be_looked_at_does_not_hide_another_that_vanished(stage: Stage) -> None:
+    """It stays active, and the next comparison sees to it."""
+    unseen, gone = out(stage, 2)
+    stage.minter.alive.clear()
+    stage.minter.fail_probe.append(MinterUnavailable())
+    assert reconcile(stage.broker, "fake").vanished == [gone.id]
+    assert lease_now(stage, unseen).state is LeaseState.ACTIVE
+    assert reconcile(stage.broker, "fake").vanished == [unseen.id]

@@ -73,6 +73,14 @@ def _still_there(broker: Broker, minter_name: str, odd: Sequence[Found]) -> Sequ
     return [found for found in odd if found.handle.name in there]
 
 
+def _is_absent(broker: Broker, minter_name: str, lease: Lease) -> bool:
+    """We looked, and it is not there; what cannot be looked at now keeps nothing else waiting."""
+    try:
+        return broker.minters[minter_name].probe(lease.handle) is Presence.ABSENT
+    except BrokerError:
+        return False
+
+
 def _suspicious(
     broker: Broker, odd: int, missing: Sequence[Lease], live: Sequence[Lease]
 ) -> str | None:
@@ -103,7 +111,7 @@ def _act(
         with broker.store.transaction() as tx:
             _reopen_or_adopt(broker, tx, found, outcome)
     for lease in missing:
-        if broker.minters[minter_name].probe(lease.handle) is not Presence.ABSENT:
+        if not _is_absent(broker, minter_name, lease):
             continue
         with broker.store.transaction() as tx:
             _vanish(tx, lease)

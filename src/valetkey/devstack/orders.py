@@ -4,7 +4,8 @@ Every statement may be run again. In `orders` each row has a region; row-level s
 group roles of one region see only its rows. Group roles cannot log in. `valetkey_manager` is what
 OpenBao connects as: no superuser, CREATEROLE, with the ADMIN option (and neither INHERIT nor SET)
 on the group roles. `orders_inspector` may only look (pg_monitor). Nobody connects to a database
-by way of PUBLIC.
+by way of PUBLIC, nor makes large objects, which need no other right: a credential that leaves more
+of them than the server has locks for could never be ended.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ MANAGER = "valetkey_manager"
 INSPECTOR = "orders_inspector"
 OWNER = "valetkey_owner"
 APP = "valetkey_app"
+LARGE_OBJECT_MAKERS = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)")
 EXTRA_TABLES = tuple(f"ledger_{number:02d}" for number in range(1, 21))
 
 
@@ -66,6 +68,8 @@ def orders_schema() -> Iterator[str]:
     """Yield the sample target: tables, rows, row-level security, rights of the group roles."""
     yield "REVOKE ALL ON SCHEMA public FROM PUBLIC"
     yield "ALTER SCHEMA public OWNER TO orders_owner"
+    for maker in LARGE_OBJECT_MAKERS:
+        yield f"REVOKE EXECUTE ON FUNCTION pg_catalog.{maker} FROM PUBLIC"
     yield f"GRANT USAGE ON SCHEMA public TO {', '.join(GROUPS)}"
     yield from _TABLES
     yield from _rows()

@@ -28,6 +28,9 @@ SELECT EXISTS (
     AND (has_table_privilege(%(role)s, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
          OR has_schema_privilege(%(role)s, n.oid, 'CREATE')))
     OR has_database_privilege(%(role)s, current_database(), 'CREATE')
+    OR has_function_privilege(%(role)s, 'pg_catalog.lo_creat(integer)', 'EXECUTE')
+    OR has_function_privilege(%(role)s, 'pg_catalog.lo_create(oid)', 'EXECUTE')
+    OR has_function_privilege(%(role)s, 'pg_catalog.lo_from_bytea(oid, bytea)', 'EXECUTE')
 """
 
 Credentials = Callable[[], tuple[str, str]]

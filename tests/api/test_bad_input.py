@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.api.hall import SCOPE, Hall
+from valetkey.core.decision import Decision, Question
 from valetkey.core.errors import MintedTooLong, MinterUnavailable
 from valetkey.core.facts import FactKind
 from valetkey.web.bodies import DEEPEST
@@ -390,17 +391,39 @@ def test_a_defect_says_nothing_and_is_logged_by_type_only(
 ) -> None:
     """500 internal without detail; one fact; the log knows the type and not the text."""
 
-    def defect() -> None:
-        raise KeyError(CANARY)
+    class Defective:
+        """Policy that breaks its word never to raise."""
 
-    hall.stage.minter.before_mint = defect
-    answer = hall.bot.ask(hall.bot.start()["id"])
+        def decide(self, question: Question) -> Decision:
+            """Raise."""
+            raise KeyError(CANARY)
+
+    task = hall.bot.start()["id"]
+    hall.stage.rules.policy = Defective()
+    answer = hall.bot.ask(task)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert answer.headers["Cache-Control"] == "no-store"
     assert CANARY not in answer.text
     assert "KeyError" in caplog.text
     assert CANARY not in caplog.text
     assert hall.refusals() == ["internal"]
+
+
+def test_a_minter_that_breaks_is_an_unknown_outcome(
+    hall: Hall, caplog: pytest.LogCaptureFixture
+) -> None:
+    """504 with the lease, which is ended; the broken call's text is nowhere."""
+
+    def defect() -> None:
+        raise KeyError(CANARY)
+
+    hall.stage.minter.before_mint = defect
+    answer = hall.bot.ask(hall.bot.start()["id"])
+    assert (answer.status_code, answer.json()["code"]) == (504, "outcome_unknown")
+    assert answer.json()["lease_id"]
+    assert CANARY not in answer.text + caplog.text
+    assert CANARY not in str(hall.stage.alarms.alarms)
+    assert hall.facts()[-1].fact.kind is FactKind.MINT_FAILED
 
 
 def test_unknown_routes_and_methods_are_problems(hall: Hall) -> None:

@@ -149,9 +149,9 @@ def test_waiting_for_expiry_never_makes_the_end_earlier(until: datetime) -> None
     assert waits.due_at == waits.backend_expires_at == max(until, NEW.backend_expires_at)
 
 
-def test_a_claim_only_moves_when_it_is_due() -> None:
-    """A sweep that dies leaves the lease to the next one."""
-    assert NEW.claimed(NOW) == replace(NEW, due_at=NOW)
+def test_a_claim_only_moves_when_it_is_due_and_counts_as_a_try() -> None:
+    """A sweep that dies leaves the lease to the next one, which can tell that one was before it."""
+    assert NEW.claimed(NOW) == replace(NEW, due_at=NOW, tries=1)
 
 
 def test_an_error_that_is_kept_is_short() -> None:

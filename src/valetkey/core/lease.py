@@ -154,8 +154,8 @@ class Lease:
         )
 
     def claimed(self, until: datetime | None) -> Lease:
-        """Claimed by a sweep: it comes due again at this instant if that sweep dies."""
-        return replace(self, due_at=until)
+        """Claimed for its first try: it comes due again at this instant if that sweep dies."""
+        return replace(self, due_at=until, tries=1)
 
     def seen(self) -> Lease:
         """Our own look found it outside, or could not rule that out: its end must be verified."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -13,6 +14,15 @@ from valetkey.flows.recording import lease_fact
 from valetkey.ports import Broker, Ending, Gone, Presence, Transaction
 
 CLOCK = "clock"
+
+
+@dataclass(frozen=True)
+class Tap:
+    """What one attempt to end came to; `at` is when it was claimed, so no later than it began."""
+
+    at: datetime
+    ending: Ending
+    presence: Presence
 
 
 def sweep(broker: Broker, limit: int = 64, only: Sequence[str] = ()) -> int:
@@ -33,7 +43,7 @@ def end_one(broker: Broker, lease: Lease) -> None:
     """End one claimed lease at its back end, look whether it is gone, and record the outcome."""
     try:
         lease = _looked_for(broker, lease)
-        ending, presence = _tap(broker, lease)
+        tap = _tap(broker, lease)
         broker.failpoint("sweep.tapped")
     except BrokerError as problem:
         _record_failure(broker, lease, f"{problem.code}: {problem.detail}")
@@ -45,23 +55,25 @@ def end_one(broker: Broker, lease: Lease) -> None:
         current = _as_it_is(tx, lease)
         if current is None:
             return  # something else has moved it since; that will see to it
-        after, kind = after_tap(current, ending, presence, broker, tx.now())
+        after, kind = after_tap(current, tap, broker, tx.now())
         tx.save_lease(after)
         tx.record(lease_fact(kind, after, CLOCK, after.proof.value if after.proof else "waits"))
     broker.failpoint("sweep.recorded")
 
 
-def after_tap(
-    lease: Lease, ending: Ending, presence: Presence, broker: Broker, now: datetime
-) -> tuple[Lease, FactKind]:
-    """What a lease becomes after one tap: ended only with a proof it has earned."""
+def after_tap(lease: Lease, tap: Tap, broker: Broker, now: datetime) -> tuple[Lease, FactKind]:
+    """What a lease becomes after one tap: ended only with a proof it has earned.
+
+    A tap that began before the quiet time was over is a first tap, however late it is recorded.
+    """
+    ending, presence = tap.ending, tap.presence
     if not isinstance(ending, Gone):
         if now >= max(ending.at, lease.backend_expires_at):
             return lease.ended(Proof.EXPIRED, now), FactKind.LEASE_ENDED
         return lease.waits_for_expiry(ending.at), FactKind.LEASE_STILL_VALID
     if presence is Presence.PRESENT:
         return _failed(broker, lease, "the target still knows it", now)
-    if now < lease.second_tap_at:
+    if tap.at < lease.second_tap_at:
         return lease.tapped_once(), FactKind.LEASE_TAPPED
     if presence is Presence.UNKNOWN:
         proof = Proof.CONFIRMED
@@ -109,10 +121,13 @@ def _on_its_way(tx: Transaction, lease: Lease) -> Lease:
 def _looked_for(broker: Broker, lease: Lease) -> Lease:
     """Outside any transaction: was it ever there? What was seen stays, should its end fail.
 
-    Being unable to look keeps nothing from being ended, but then it may have been there.
+    Being unable to look keeps nothing from being ended, but then it may have been there. So it may
+    when an earlier attempt left no word: that one may have found and ended it.
     """
     if lease.seen_outside:
         return lease
+    if lease.tries > 1:
+        return lease.seen()
     try:
         there = broker.minter_of(lease.handle).probe(lease.handle) is Presence.PRESENT
     except BrokerError:
@@ -120,19 +135,25 @@ def _looked_for(broker: Broker, lease: Lease) -> Lease:
     return lease.seen() if there else lease
 
 
-def _tap(broker: Broker, lease: Lease) -> tuple[Ending, Presence]:
+def _tap(broker: Broker, lease: Lease) -> Tap:
     """Outside any transaction: end it, and look whether it is still there."""
     minter = broker.minter_of(lease.handle)
+    claimed_at = (lease.due_at or lease.created_at) - broker.patience.claim
     ending = minter.end(lease.handle, lease.backend_expires_at)
-    return ending, minter.probe(lease.handle) if isinstance(ending, Gone) else Presence.UNKNOWN
+    presence = minter.probe(lease.handle) if isinstance(ending, Gone) else Presence.UNKNOWN
+    return Tap(claimed_at, ending, presence)
 
 
 def _as_it_is(tx: Transaction, worked_on: Lease) -> Lease | None:
-    """The lease now, locked, with what we saw of it; None when more than a sweep touched it."""
+    """The lease now, locked, with what we saw of it; None when more than a sweep touched it.
+
+    Another sweep that claimed it since may have seen it, and may never say so.
+    """
     current = tx.lease(worked_on.id, lock=True)
     if current is None or not current.only_claimed_since(worked_on):
         return None
-    return current.seen() if worked_on.seen_outside else current
+    seen = worked_on.seen_outside or current.fence != worked_on.fence
+    return current.seen() if seen else current
 
 
 def _record_failure(broker: Broker, lease: Lease, problem: str) -> None:

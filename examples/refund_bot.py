@@ -19,17 +19,21 @@ import psycopg
 from valetkey.agentside.client import Ask, Granted, Valetkey
 from valetkey.agentside.dpop import DpopKey
 from valetkey.agentside.identity import from_file
-from valetkey.agentside.wire import Refusal
+from valetkey.agentside.wire import Refusal, Unreachable
 
 SCOPE = "orders-db:read{region=eu}"
 
 
 def main() -> int:
-    """Print the order; 1 when Valetkey refuses, with what to do about it."""
+    """Print the order; 1 when Valetkey refuses, 4 when it is away, with what to do about it."""
+    if len(sys.argv) != 2 or not sys.argv[1].isdecimal():
+        print("usage: refund_bot.py ORDER", file=sys.stderr)
+        return 2
     order = int(sys.argv[1])
     url = os.environ["VALETKEY_URL"]
     proof = from_file(Path(os.environ["VALETKEY_IDENTITY_TOKEN_FILE"]))
-    key = DpopKey.new()  # or DpopKey.kept(path), to be the same caller after a restart
+    # Kept between runs: an issuer may tie its token to the first key it came with.
+    key = DpopKey.kept(Path(os.environ.get("REFUND_BOT_KEY", "refund-bot.key.json")))
     try:
         with (
             Valetkey(url, key, proof) as broker,
@@ -41,8 +45,11 @@ def main() -> int:
                 return 3
             print(found(got.credential, order))
     except Refusal as no:
-        print(f"{no.code}: {no.detail} {no.next_action}", file=sys.stderr)
+        print(f"{no.code}: {no.detail}\n{no.next_action}", file=sys.stderr)
         return 1
+    except Unreachable as away:
+        print(f"Valetkey cannot be reached: {away}", file=sys.stderr)
+        return 4
     return 0
 
 

@@ -237,3 +237,12 @@ def test_a_file_that_holds_another_kind_of_key_is_refused(tmp_path: Path) -> Non
         path.write_text(json.dumps(key.as_dict(private=True)))
         with pytest.raises(ValueError, match="P-256"):
             DpopKey.kept(path)
+
+
+def test_a_login_that_is_over_says_to_log_in_again(person: Terminal, broker: FakeBroker) -> None:
+    """The exchange refuses the kept login; no token endpoint helps a person at a terminal."""
+    over = {"error": "invalid_request", "code": "token_expired", "detail": "past its end"}
+    broker.on("POST /oauth2/token", (400, over))
+    done = person.run("agent", "accept", "refund-bot")
+    assert done.exit_code == 1
+    assert "Log in again" in done.stderr

@@ -11,7 +11,10 @@ from typing import ClassVar
 
 
 class BrokerError(Exception):
-    """Valetkey refused, and says why."""
+    """Something went wrong inside Valetkey.
+
+    That is what the class itself tells; each kind of refusal is a subclass.
+    """
 
     code: ClassVar[str] = "internal"
     next_action: ClassVar[str] = "Report this with the time; it is a defect of Valetkey."

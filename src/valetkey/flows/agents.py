@@ -102,8 +102,12 @@ def accept_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
 
 
 def disable_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
-    """Stop an agent: it may not ask, and everything it holds starts to end."""
+    """Stop an agent: it may not ask, and everything it holds starts to end.
+
+    The barrier is closed, so that no lease of it is being written or activated unseen.
+    """
     with broker.store.transaction() as tx:
+        tx.close_barrier()
         agent = _locked(tx, agent_id)
         operator = "operator" in caller.roles
         if agent is None or not (operator or (caller.email and caller.email == agent.owner)):

@@ -173,7 +173,7 @@ def test_a_redelivery_keeps_the_time_and_the_rule_that_cut_it(stage: Stage) -> N
 
 def test_a_redelivery_waits_for_a_proof(stage: Stage) -> None:
     """While the old credential cannot be ended, there is no new one."""
-    ask = stage.ask(stage.start())
+    ask = stage.ask(stage.start(), ttl=timedelta(minutes=15))
     lost = issued(stage, ask).lease
     stage.minter.fail_end.extend(MinterUnavailable() for _ in range(20))
     with pytest.raises(RedeliveryRefused):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from datetime import timedelta
 
 from valetkey.core.ask import Ask, GrantedTtl
 from valetkey.core.errors import (
@@ -19,6 +21,7 @@ from valetkey.core.errors import (
     RedeliveryRefused,
 )
 from valetkey.core.grant import Grant, GrantState, approvals_by_group
+from valetkey.core.kill import Reach, refuse_if_killed
 from valetkey.core.lease import LIVE, Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
@@ -28,6 +31,10 @@ from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
 from valetkey.flows.weigh import Weighed, open_task, settle_verdict, weigh, write_lease
 from valetkey.ports import Broker, Standing, Transaction
+
+LOST = frozenset({"redelivered", "vanished", "reappeared"})
+"""Why a delivered lease may have ended and still be given again; otherwise somebody took it away,
+or its time was over."""
 
 
 def request_credential(
@@ -72,7 +79,7 @@ def next_generation(
     _refuse_too_many(broker, grant)
     ask = asked_before(grant)
     weighed = weigh(broker, tx, standing, ask, counted_approvals(tx, grant))
-    weighed = no_longer_than_granted(weighed, grant)
+    weighed = _no_longer_than_first(tx, no_longer_than_granted(weighed, grant), grant)
     decision_id = broker.new_id("decision")
     tx.record_decision(decision_id, weighed.decision)
     if weighed.decision.outcome != "allow":
@@ -98,6 +105,9 @@ def refuse_second_delivery(
         raise AlreadyDelivered(extra=lease_id)
     if redeliver != lease.id:
         raise RedeliveryRefused("that is not the latest lease of this request", extra=lease_id)
+    if lease.end_reason not in LOST:
+        raise RedeliveryRefused("its answer was not lost: it was ended", extra=lease_id)
+    refuse_if_killed(tx.kills_over(reach := Reach(lease_id=lease.id)), reach)
     if lease.state is not LeaseState.ENDED:
         raise RedeliveryRefused(retry_after=5, extra=lease_id)
 
@@ -118,6 +128,21 @@ def no_longer_than_granted(weighed: Weighed, grant: Grant) -> Weighed:
     if weighed.ttl.ttl < grant.granted_ttl:
         return weighed
     return replace(weighed, ttl=GrantedTtl(grant.granted_ttl, grant.cut_by))
+
+
+def _no_longer_than_first(tx: Transaction, weighed: Weighed, grant: Grant) -> Weighed:
+    """A grant's time begins when its first credential is handed out; another wins none.
+
+    Raises RedeliveryRefused when it is over.
+    """
+    handed_out = (x for x in tx.leases_of_grant(grant.id) if x.activated_at is not None)
+    until = min((lease.expires_at for lease in handed_out), default=None)
+    if until is None:
+        return weighed
+    left = timedelta(seconds=math.ceil((until - weighed.now).total_seconds()))
+    if left <= timedelta(0):
+        raise RedeliveryRefused("the time that was granted is over")
+    return weighed if weighed.ttl.ttl <= left else replace(weighed, ttl=GrantedTtl(left, "grant"))
 
 
 def end_lost(

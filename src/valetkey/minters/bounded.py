@@ -37,21 +37,25 @@ class ThreadLanes:
         self._lock = threading.Lock()
 
     def start(self, lane: str, work: Callable[[], None]) -> None:
-        """Have it done soon, or leave it undone when the lane has no room."""
-        future = self.submit(lane, work)
-        if future is not None:
-            future.add_done_callback(_tell_defects)
+        """Have it done soon, whatever waits already.
+
+        Who starts work asked for room before, but others may have asked in the same moment; and
+        a claimed lease that nobody works on would wait out its claim.
+        """
+        with self._lock:
+            future = self._put(lane, work)
+        future.add_done_callback(_tell_defects)
 
     def submit(self, lane: str, work: Callable[[], Result]) -> Future[Result] | None:
         """Have it done soon; None when the lane has no room."""
         with self._lock:
-            if self._held[lane] >= self._room:
-                return None
-            self._held[lane] += 1
-            if lane not in self._pools:
-                self._pools[lane] = ThreadPoolExecutor(self._width, f"lane-{lane}")
-            pool = self._pools[lane]
-        return pool.submit(self._run, lane, work)
+            return None if self._held[lane] >= self._room else self._put(lane, work)
+
+    def _put(self, lane: str, work: Callable[[], Result]) -> Future[Result]:
+        self._held[lane] += 1
+        if lane not in self._pools:
+            self._pools[lane] = ThreadPoolExecutor(self._width, f"lane-{lane}")
+        return self._pools[lane].submit(self._run, lane, work)
 
     def full(self) -> Sequence[str]:
         """Lanes in which less room is left than they are wide."""

@@ -37,6 +37,15 @@ ISSUER = "cluster"
 DIRECT_MOUNT = "database-direct"
 TTL = timedelta(minutes=5)
 TICK = "PT0.2S"
+LIMITS = {
+    "leases_per_task": 5000,
+    "leases_per_agent": 5000,
+    "leases_per_target": 5000,
+    "leases_in_all": 20000,
+    "rate": 100000,
+    "burst": 8000,
+}
+"""One agent stands for all of them here, and must not be slowed down."""
 FOUR, ONE, TOKENS = "orders-db", "orders-one", "reports-api"
 SCOPES = {
     FOUR: "orders-db:read{region=eu}",
@@ -168,6 +177,7 @@ def _values(stack: Stack, url: str, name: str) -> dict[str, Any]:
         "approver_groups": ["valetkey-approvers"],
         "database": {"url_file": "app.url"},
         "times": {"tick": TICK},
+        "limits": LIMITS,
         "server": {"port": int(url.rpartition(":")[2])},
         "openbao": {
             "address": stack.openbao.address,

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -111,7 +111,7 @@ class Visitor:
         ]
         with socket.create_connection(("127.0.0.1", self.served.port), timeout=10) as line:
             line.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
-            time.sleep(after)  # the moment is chance: that is the point
+            threading.Event().wait(after)  # the moment is chance: that is the point
 
 
 @contextmanager

@@ -30,26 +30,30 @@ def test_clients_that_hang_up_at_any_moment_leave_nothing(
 ) -> None:
     """Mints run to their end whoever left; every lease is on record and ends with its task."""
     chance = random.Random(20260102)
-    visitors = [served.visitor(ground.bot(house)) for _ in range(3)]
-    tasks = [visitor.start() for visitor in visitors]
+    for _ in range(ROUNDS):
+        visitors = [served.visitor(ground.bot(house)) for _ in range(3)]
+        tasks = [visitor.start() for visitor in visitors]
+        threads = [
+            threading.Thread(target=leave_often, args=[visitor, task, chance])
+            for visitor, task in zip(visitors, tasks, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        until_true(lambda asked=tasks: not _minting(house, asked), 20)
+        written = [lease for task in tasks for lease in leases_of_task(house, task)]
+        assert any(lease.state is LeaseState.ACTIVE for lease in written)
+        for visitor, task in zip(visitors, tasks, strict=True):
+            status, receipt = visitor.call("POST", f"/v1/tasks/{task}/end")
+            assert status in {200, 202}, receipt
+        ground.at_peace(house)
 
-    def leave_often(visitor: Visitor, task: str) -> None:
-        for _ in range(12 * ROUNDS):
-            visitor.hang_up(task, chance.random() * 0.04)
 
-    pairs = zip(visitors, tasks, strict=True)
-    threads = [threading.Thread(target=leave_often, args=pair) for pair in pairs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    until_true(lambda: not _minting(house, tasks), 20)
-    written = [lease for task in tasks for lease in leases_of_task(house, task)]
-    assert any(lease.state is LeaseState.ACTIVE for lease in written)
-    for visitor, task in zip(visitors, tasks, strict=True):
-        status, receipt = visitor.call("POST", f"/v1/tasks/{task}/end")
-        assert status in {200, 202}, receipt
-    ground.at_peace(house)
+def leave_often(visitor: Visitor, task: str, chance: random.Random) -> None:
+    """Ask a dozen times, and hang up each time before or after the answer."""
+    for _ in range(12):
+        visitor.hang_up(task, chance.random() * 0.04)
 
 
 def test_a_server_told_to_stop_finishes_what_it_mints(

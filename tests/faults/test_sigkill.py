@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-import time
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -100,7 +100,7 @@ def test_brokers_killed_at_random_moments_leave_nothing(ground: Ground, house: H
         for victim in victims:
             enough = len(victim.lines) + chance.randrange(12)
             until_true(lambda v=victim, n=enough: len(v.lines) >= n, 30)
-            time.sleep(chance.random() / 50)  # where it is then is chance: that is the point
+            threading.Event().wait(chance.random() / 50)  # where it is then is chance: that is the point
             victim.process.send_signal(signal.SIGKILL)
         for thread in threads:
             thread.join(60)

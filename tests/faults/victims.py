@@ -50,7 +50,8 @@ class Victim:
         self.complaints = self.process.stderr.read()
         self.process.wait(timeout=30)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            pipe.close()
+            with contextlib.suppress(BrokenPipeError):  # a last word that it did not hear
+                pipe.close()
 
     def _use(self, ground: Ground, secret: Mapping[str, object], stdin: IO[str]) -> None:
         with contextlib.suppress(psycopg.OperationalError):  # it may have been ended meanwhile

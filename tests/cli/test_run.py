@@ -126,6 +126,17 @@ def test_a_waiting_request_runs_nothing_and_exits_3(bot: Terminal, ready: FakeBr
     assert _run(bot, *OPTIONS, "--task", "task_1", "--", "true").returncode == 3
 
 
+def test_an_ask_that_ends_with_its_own_task_says_how_to_wait(
+    bot: Terminal, ready: FakeBroker
+) -> None:
+    """The grant that is shown can no longer be approved, and nobody is left to guess that."""
+    ready.on("POST /v1/credentials", (202, {"grant": samples.GRANT}))
+    done = _run(bot, *OPTIONS, "--purpose", "x", "--", "true")
+    assert done.returncode == 3
+    assert "--wait" in str(done.stderr)
+    assert len(ready.made("POST /v1/tasks/task_1/end")) == 1
+
+
 def test_task_and_purpose_exclude_each_other(bot: Terminal, broker: FakeBroker) -> None:
     """Usage."""
     assert _run(bot, *OPTIONS, "--", "true").returncode == 2

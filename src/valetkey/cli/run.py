@@ -12,6 +12,7 @@ import click
 
 from valetkey.cli.credential import told, waited
 from valetkey.cli.desk import Desk, stands_at_desk
+from valetkey.cli.screen import clean
 from valetkey.cli.values import SECONDS
 
 POSTGRES = {
@@ -23,6 +24,10 @@ POSTGRES = {
     "PGSSLMODE": "sslmode",
 }
 NOT_FOUND = 127
+NOBODY_DECIDED = (
+    "People have not decided, and the task made here ends now with this ask: give them time by "
+    "--wait, or ask in a task that stays open by --task."
+)
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -60,6 +65,8 @@ def run(
     try:
         got = waited(desk, desk.broker.request(Ask(task, scope, ttl, reason)), wait)
         if not isinstance(got, Granted):
+            if made:
+                desk.screen.aside(NOBODY_DECIDED)
             return told(desk, got)
         lease = got.lease["id"]
         return _run(command, environment_of(got.credential))
@@ -83,7 +90,7 @@ def _run(command: tuple[str, ...], more: dict[str, str]) -> int:
     try:
         child = subprocess.Popen(command, env={**os.environ, **more})
     except OSError:
-        click.echo("the command cannot be run", err=True)
+        click.echo(f"{clean(command[0])} cannot be run", err=True)
         return NOT_FOUND
 
     def forward(number: int, frame: object) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from valetkey.core.admission import Ceilings, Rate
 from valetkey.core.agent import Agent, Binding
 from valetkey.core.catalogue import Catalogue, CataloguedScope
 from valetkey.core.decision import Decision, Question
@@ -125,7 +126,7 @@ class Lanes(Protocol):
     """Bounded room for outside calls, one lane for each target, so that one cannot fill all."""
 
     def start(self, lane: str, work: Callable[[], None]) -> None:
-        """Have it done soon, in its lane; work that finds no room is left undone."""
+        """Have it done soon, in its lane; who starts work has asked for room before."""
 
     def full(self) -> Sequence[str]:
         """The lanes that have next to no room now."""
@@ -229,6 +230,15 @@ class Transaction(Protocol):
     def leases(
         self, state: str | None, agent_id: str | None, owner: str | None
     ) -> Sequence[Lease]: ...
+    def leases_of_secret(self, prints: Sequence[str]) -> Sequence[Lease]:
+        """The leases, ended ones too, of a secret with one of these fingerprints, oldest first."""
+
+    def ceiling_reached(self, reach: Reach, ceilings: Ceilings) -> str | None:
+        """The ceiling that one more lease there would go beyond: task, agent, target or all.
+
+        None when there is room, which nobody else takes before this transaction ends.
+        """
+
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Minting or active leases that the kill covers, locked, oldest first."""
 
@@ -266,6 +276,12 @@ class Store(Protocol):
     def pin(self, key: str, jkt: str, until: datetime) -> str:
         """The key thumbprint first pinned to this; its own commit."""
 
+    def admit(self, principal: str, rate: Rate) -> float | None:
+        """Take one request from a principal's bucket, across replicas; its own commit.
+
+        None when there was one, else the seconds until there is; nothing is taken then.
+        """
+
     def now(self) -> datetime:
         """The database's time."""
 
@@ -279,7 +295,11 @@ class Notifier(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be asked at most, and how long people may think."""
+    """What may be asked at most, and how long people may think.
+
+    Without `ceilings` there are none, without a `rate` nobody is too fast. A report of a leak is
+    answered at a multiple of `leak_step`, so that the time it took tells nothing.
+    """
 
     longest_task: timedelta = timedelta(hours=8)
     approval_wait: timedelta = timedelta(minutes=15)
@@ -287,6 +307,10 @@ class Limits:
     answered_moments_ago: timedelta = timedelta(seconds=30)
     settle: timedelta = timedelta(seconds=5)
     fresh_login: timedelta = timedelta(minutes=5)
+    ceilings: Ceilings | None = None
+    rate: Rate | None = None
+    leak_step: timedelta = timedelta(seconds=0.25)
+    leak_ends_siblings: bool = False
     reconcile_share: float = 0.5
     reconcile_floor: int = 5
 
@@ -305,6 +329,7 @@ class Broker:
     fingerprint: Callable[[str], str]
     jitter: Callable[[], float]
     installation: str
+    older_fingerprints: tuple[Callable[[str], str], ...] = ()
     patience: Patience = field(default_factory=Patience)
     limits: Limits = field(default_factory=Limits)
     failpoint: Callable[[str], None] = lambda step: None

@@ -130,6 +130,17 @@ class Times(Section):
     )
 
 
+class Limits(Section):
+    """How many leases may be unended, and how fast a principal may ask; shared by all replicas."""
+
+    leases_per_task: int = Field(20, ge=1, description="Unended leases of one task.")
+    leases_per_agent: int = Field(100, ge=1, description="Unended leases of one agent.")
+    leases_per_target: int = Field(1000, ge=1, description="Unended leases of one target.")
+    leases_in_all: int = Field(5000, ge=1, description="Unended leases of the installation.")
+    rate: float = Field(20, ge=0.1, description="Requests per second of a principal, on average.")
+    burst: int = Field(60, ge=1, le=8000, description="Requests of a principal at once.")
+
+
 class Settings(BaseSettings):
     """All of them."""
 
@@ -157,6 +168,7 @@ class Settings(BaseSettings):
     resource_servers: tuple[ResourceServer, ...] = ()
     roles: Roles = Roles()
     times: Times = Times()
+    limits: Limits = Limits()
 
     @classmethod
     def settings_customise_sources(

@@ -235,6 +235,7 @@ def write_files(stack: Stack, folder: Path) -> None:
             "identity_token_file": str(stack.identity_token_file),
         },
         "times": dict(SCALE),
+        "limits": {"leases_per_task": 1000, "leases_per_agent": 1000, "rate": 1000, "burst": 1000},
     }
     (folder / "valetkey.yaml").write_text(yaml.safe_dump(settings))
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from valetkey.bootstrap.house import House
 from valetkey.core.errors import BrokerError
-from valetkey.core.facts import Fact, FactKind
 from valetkey.core.scope import Scope
 from valetkey.core.trust import Allowance, GroupMap, IssuerRecord, ResourceServer, TrustRule
 from valetkey.flows.introspect import introspect
+from valetkey.flows.tell_exchange import tell_exchange
 from valetkey.identity.authenticator import Authenticator, Behind, Registered
 from valetkey.identity.bindings import StoredBindings
 from valetkey.identity.exchange import Exchanged
@@ -48,11 +48,14 @@ def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
             return None
         return introspect(house.broker, claims)
 
+    def told(given: Exchanged) -> None:
+        tell_exchange(house.broker, given.caller, given.issuer, given.unaccounted)
+
     behind = Behind(
         uses=house.store,
         bindings=StoredBindings(house.store),
         now=DatabaseClock(house.store.now).now,
-        told=lambda exchanged: _tell(house, exchanged),
+        told=told,
         introspect_lease=about_lease,
     )
     return Authenticator(settings.external_url, keys, registered, behind)
@@ -106,25 +109,3 @@ def _groups(roles: Roles, approvers: tuple[str, ...]) -> GroupMap:
 def _jwks(path: Path) -> Mapping[str, object]:
     found: Mapping[str, object] = json.loads(path.read_text())
     return found
-
-
-def _tell(house: House, exchanged: Exchanged) -> None:
-    """One fact for every token that leaves; if it cannot be written, none does."""
-    caller = exchanged.caller
-    body: dict[str, object] = {
-        "issuer": exchanged.issuer,
-        "kind": caller.kind,
-        "rule": caller.rule,
-        "binding": caller.binding_id,
-        "jkt": caller.jkt,
-        "unaccounted": list(exchanged.unaccounted)[:20],
-    }
-    with house.store.transaction() as tx:
-        tx.record(
-            Fact(
-                kind=FactKind.TOKEN_EXCHANGED,
-                by=str(caller.principal),
-                agent_id=caller.agent_id,
-                body={name: value for name, value in body.items() if value},
-            )
-        )

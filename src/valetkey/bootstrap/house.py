@@ -18,6 +18,7 @@ import uuid6
 
 from valetkey.bootstrap.configuration import read_secret
 from valetkey.clockwork import Beats, Clockwork
+from valetkey.core.admission import Ceilings, Rate
 from valetkey.core.catalogue import Catalogue
 from valetkey.core.errors import BrokerError
 from valetkey.core.ids import encode_id
@@ -159,7 +160,7 @@ def build_house(
         jitter=random.random,
         installation=installation,
         patience=_patience(settings.times),
-        limits=_limits(settings.times),
+        limits=_limits(settings),
         failpoint=failpoint_of(os.environ.get(FAILPOINT)),
     )
 
@@ -230,8 +231,12 @@ def _patience(times: Times) -> Patience:
     )
 
 
-def _limits(times: Times) -> Limits:
+def _limits(settings: Settings) -> Limits:
+    times, most = settings.times, settings.limits
+    per_target, in_all = most.leases_per_target, most.leases_in_all
     return Limits(
+        ceilings=Ceilings(most.leases_per_task, most.leases_per_agent, per_target, in_all),
+        rate=Rate(most.rate, most.burst),
         longest_task=times.longest_task,
         approval_wait=times.approval_wait,
         fresh_login=times.fresh_login,

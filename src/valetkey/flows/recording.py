@@ -99,7 +99,12 @@ def write_refusal(tx: Transaction, caller: Caller, error: BrokerError, about: st
             outcome=error.code,
             agent_id=caller.agent_id,
             decision_id=error.decision_id,
-            body={"about": about},
+            body={"about": about, **_limit(error)},
         )
     )
     error.recorded = True
+
+
+def _limit(error: BrokerError) -> dict[str, object]:
+    """Which limit was reached, if one was."""
+    return {"limit": error.extra["limit"]} if "limit" in error.extra else {}

@@ -24,6 +24,7 @@ from valetkey.core.kill import Reach, refuse_if_killed
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.core.task import Task
+from valetkey.flows.admit import make_room
 from valetkey.flows.recording import grant_fact, lease_fact
 from valetkey.flows.verdicts import Order, Refused, Verdict, Waiting
 from valetkey.ports import Broker, Standing, Transaction
@@ -132,8 +133,9 @@ def write_lease(
 ) -> Order:
     """Write the lease with its handle, before anything exists, and the grant's new generation.
 
-    `keep` writes the grant: `tx.add_grant` a new one, `tx.save_grant` one that is there.
+    `keep` writes the grant, a new one or one that is there. Raises RateLimited without room.
     """
+    make_room(broker, tx, Reach(weighed.agent.id, weighed.task.id, weighed.wanted.target.name))
     lease_id = LeaseId(broker.new_id("lease"))
     minter = broker.minters[weighed.wanted.target.minter]
     patience, now, ttl = broker.patience, weighed.now, weighed.ttl.ttl

@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from psycopg.rows import tuple_row
 from sqlalchemy import ColumnElement, func, or_, select, true
 
+from valetkey.core.admission import Ceilings
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import Lease
 from valetkey.store import mapping
 from valetkey.store.session import BARRIER, Session, all_of, by_id
 from valetkey.store.standing import KILLS_OVER
-from valetkey.store.tables import facts, kills, leases
+from valetkey.store.tables import facts, fingerprints, kills, leases
 
 NEWEST = 500
+_CEILING_REACHED = """
+SELECT ceiling_reached(%(agent_id)s, %(task_id)s, %(target)s, %(most)s::bigint[])
+"""
 LIVE = leases.c.state.in_(("minting", "active"))
 UNENDED = leases.c.state != "ended"
 
@@ -99,6 +104,18 @@ class Lifecycle(Session):
     def unended_leases(self) -> Sequence[Lease]:
         """Everything whose end is not proven."""
         return self._leases(UNENDED)
+
+    def leases_of_secret(self, prints: Sequence[str]) -> Sequence[Lease]:
+        """Leases of a secret with one of these fingerprints, oldest first."""
+        found = select(fingerprints.c.lease_id).where(fingerprints.c.fingerprint.in_(prints))
+        return self._leases(leases.c.id.in_(found))
+
+    def ceiling_reached(self, reach: Reach, ceilings: Ceilings) -> str | None:
+        """The first ceiling that one more lease would go beyond; locked until we commit."""
+        most = [ceilings.everything, ceilings.target, ceilings.agent, ceilings.task]
+        values = {**vars(reach), "most": most}
+        found = self._run_before(tuple_row, _CEILING_REACHED, values).fetchone()
+        return found[0] if found else None
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Minting or active leases that a kill covers, locked."""

@@ -89,7 +89,14 @@ class Session:
         self, rows: RowFactory[Row], statement: str, values: Mapping[str, Any]
     ) -> psycopg.Cursor[Row]:
         """Straight to psycopg: what is asked for each credential costs half as much this way."""
-        driver: psycopg.Connection[Any] | None = self._connection.connection.driver_connection
+        self._additions.write(self._bare)
+        return self._run_before(rows, statement, values)
+
+    def _run_before(
+        self, rows: RowFactory[Row], statement: str, values: Mapping[str, Any]
+    ) -> psycopg.Cursor[Row]:
+        """The same for what need not see the rows that were added and not written yet."""
+        driver: psycopg.Connection[Any] | None = self._bare.connection.driver_connection
         assert driver is not None
         return driver.cursor(row_factory=rows).execute(statement.encode(), values)
 

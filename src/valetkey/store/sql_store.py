@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psycopg
 from sqlalchemy import Engine, create_engine, delete, func, select, text
@@ -12,11 +13,12 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from valetkey.core.admission import Rate, seconds_until_one
 from valetkey.core.errors import StoreUnavailable
 from valetkey.store.authority import Authority
 from valetkey.store.lifecycle import Lifecycle
 from valetkey.store.readings import Readings
-from valetkey.store.tables import installation, uses
+from valetkey.store.tables import buckets, installation, uses
 
 _COUNTS = """
 SELECT count(*) FILTER (WHERE state IN ('minting', 'active')) AS live,
@@ -27,6 +29,17 @@ SELECT count(*) FILTER (WHERE state IN ('minting', 'active')) AS live,
 FROM leases WHERE state <> 'ended'
 """
 _DRIVER = (psycopg.OperationalError, psycopg.InterfaceError)
+_FILLED = """
+least(%(burst)s::float8, buckets.tokens + %(per_second)s
+    * greatest(0, extract(epoch FROM clock_timestamp() - buckets.at)::float8))
+"""
+_TAKE = f"""
+INSERT INTO buckets (principal, tokens, at)
+VALUES (%(principal)s, %(burst)s::float8 - 1, clock_timestamp())
+ON CONFLICT (principal) DO UPDATE SET tokens = {_FILLED} - 1, at = clock_timestamp()
+WHERE {_FILLED} >= 1 RETURNING tokens
+"""  # noqa: S608 - a text of ours
+_LEFT = f"SELECT {_FILLED} FROM buckets WHERE principal = %(principal)s"  # noqa: S608
 _FIRST_USE = pg_insert(uses).on_conflict_do_nothing().returning(uses.c.key)
 
 
@@ -64,10 +77,25 @@ class SqlStore:
             found = select(uses.c.jkt).where(uses.c.slot == "pin", uses.c.key == key)
             return str(connection.execute(found).scalar_one())
 
+    def admit(self, principal: str, rate: Rate) -> float | None:
+        """None when there was one. The bucket is named by a hash, for its name may be long."""
+        name = hashlib.sha256(principal.encode()).hexdigest()
+        values = {"principal": name, "per_second": rate.per_second, "burst": rate.burst}
+        with _mapped(), self._alone.connect() as connection:
+            if connection.exec_driver_sql(_TAKE, values).first() is not None:
+                return None
+            left = connection.exec_driver_sql(_LEFT, values).scalar_one_or_none()
+        return seconds_until_one(left or 0.0, rate)
+
     def forget_uses(self) -> int:
-        """Drop what may be used again because it can no longer be valid; how many."""
+        """Drop what may be used again because it can no longer be valid; how many.
+
+        Buckets that nobody took from for a day go too.
+        """
         old = delete(uses).where(uses.c.until < func.clock_timestamp())
+        idle = buckets.c.at < func.clock_timestamp() - timedelta(days=1)
         with _mapped(), self._engine.begin() as connection:
+            connection.execute(delete(buckets).where(idle))
             return connection.execute(old).rowcount
 
     def now(self) -> datetime:

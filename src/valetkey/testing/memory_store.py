@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from valetkey.core.admission import Bucket, Ceilings, Rate, seconds_until_one
 from valetkey.core.agent import Agent, Binding
 from valetkey.core.decision import Decision
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
@@ -41,6 +42,7 @@ class MemoryStore:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
         self.state = _State()
         self._uses: dict[tuple[str, str], str] = {}
+        self._buckets: dict[str, Bucket] = {}
         self._one_at_a_time = threading.RLock()
 
     @contextmanager
@@ -65,6 +67,16 @@ class MemoryStore:
         """The thumbprint first pinned."""
         with self._one_at_a_time:
             return self._uses.setdefault(("pin", key), jkt)
+
+    def admit(self, principal: str, rate: Rate) -> float | None:
+        """Take one request from a bucket."""
+        with self._one_at_a_time:
+            bucket = self._buckets.get(principal, Bucket(rate.burst, self.time))
+            bucket = bucket.filled(rate, self.time)
+            if bucket.left < 1:
+                return seconds_until_one(bucket.left, rate)
+            self._buckets[principal] = bucket.taken()
+            return None
 
     def now(self) -> datetime:
         """The store's time."""
@@ -257,6 +269,20 @@ class MemoryTransaction:
 
     def unended_leases(self) -> Sequence[Lease]:
         return self._sorted(x for x in self._all() if x.state in UNENDED)
+
+    def leases_of_secret(self, prints: Sequence[str]) -> Sequence[Lease]:
+        wanted = set(prints)
+        return self._sorted(x for x in self._all() if wanted & set(x.fingerprints))
+
+    def ceiling_reached(self, reach: Reach, ceilings: Ceilings) -> str | None:
+        unended = [x for x in self._all() if x.state in UNENDED]
+        counts = (
+            ("all", len(unended), ceilings.everything),
+            ("target", sum(x.target == reach.target for x in unended), ceilings.target),
+            ("agent", sum(x.agent_id == reach.agent_id for x in unended), ceilings.agent),
+            ("task", sum(x.task_id == reach.task_id for x in unended), ceilings.task),
+        )
+        return next((name for name, count, most in counts if count >= most), None)
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         live = (x for x in self._all() if x.state in LIVE and stops(kill, _reach(x)))

@@ -10,14 +10,15 @@ from fastapi import Depends, Request
 
 from valetkey.core.errors import BrokerError, NotReady, StoreUnavailable, WrongDoor
 from valetkey.core.principal import Caller
+from valetkey.flows.admit import pace
 from valetkey.web.desk import At, Desk
 
 
-def door(*kinds: str) -> Callable[[Request, Desk], Caller]:
+def door(*kinds: str, paced: bool = False) -> Callable[[Request, Desk], Caller]:
     """A dependency that lets in these kinds of callers, after checking their proofs.
 
-    Raises what the authenticator raises (counted as knocking), and WrongDoor for a known caller
-    of another kind.
+    Raises what the authenticator raises (counted as knocking), WrongDoor for a known caller of
+    another kind, and at a `paced` door RateLimited for one that comes too often.
     """
 
     def enter(request: Request, desk: At) -> Caller:
@@ -36,6 +37,8 @@ def door(*kinds: str) -> Callable[[Request, Desk], Caller]:
         request.state.caller = caller
         if caller.kind not in kinds:
             raise WrongDoor()
+        if paced:
+            pace(desk.broker, caller.principal)
         return caller
 
     return enter
@@ -67,6 +70,8 @@ async def _room(desk: At) -> AsyncIterator[None]:
 
 
 Agent = Annotated[Caller, Depends(door("agent"))]
+PacedAgent = Annotated[Caller, Depends(door("agent", paced=True))]
+PacedAnybody = Annotated[Caller, Depends(door("agent", "ci", "person", paced=True))]
 Person = Annotated[Caller, Depends(door("person"))]
 CI = Annotated[Caller, Depends(door("ci"))]
 CIOrPerson = Annotated[Caller, Depends(door("ci", "person"))]

@@ -14,7 +14,7 @@ from valetkey.flows.request_credential import request_credential
 from valetkey.flows.verdicts import Issued, Waiting
 from valetkey.web.api import answers, shapes
 from valetkey.web.api.asks import CredentialAsk, ExplainAsk
-from valetkey.web.auth import Agent, Room
+from valetkey.web.auth import PacedAgent, Room
 from valetkey.web.bodies import reads
 from valetkey.web.desk import At
 from valetkey.web.paper import answers as responses
@@ -35,7 +35,7 @@ POLL_AFTER = "2"
 )
 def request(
     sent: Request,
-    caller: Agent,
+    caller: PacedAgent,
     asked: Annotated[CredentialAsk, Depends(reads(CredentialAsk))],
     desk: At,
     room: Room,
@@ -57,7 +57,7 @@ def request(
     "/explain", responses=responses(s200=answers.Explanation), openapi_extra=takes(ExplainAsk)
 )
 def explained(
-    caller: Agent, asked: Annotated[ExplainAsk, Depends(reads(ExplainAsk))], desk: At
+    caller: PacedAgent, asked: Annotated[ExplainAsk, Depends(reads(ExplainAsk))], desk: At
 ) -> JSONResponse:
     """The decision a request would get now; nothing is minted or written."""
     ask = asked.value()

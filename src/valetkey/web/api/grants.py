@@ -16,7 +16,7 @@ from valetkey.flows.verdicts import Waiting
 from valetkey.web.api import answers, shapes
 from valetkey.web.api.asks import Verdict
 from valetkey.web.api.credentials import handed_over, redelivers
-from valetkey.web.auth import Agent, AgentOrPerson, Person, Room
+from valetkey.web.auth import Agent, AgentOrPerson, PacedAgent, Person, Room
 from valetkey.web.bodies import Nothing, reads
 from valetkey.web.desk import At, Desk
 from valetkey.web.paper import answers as responses
@@ -50,7 +50,7 @@ def grant(grant_id: str, caller: AgentOrPerson, desk: At) -> JSONResponse:
     openapi_extra=takes(Nothing, headers={"Redeliver": False}),
 )
 def collected(
-    sent: Request, grant_id: str, caller: Agent, _: NoBody, desk: At, room: Room
+    sent: Request, grant_id: str, caller: PacedAgent, _: NoBody, desk: At, room: Room
 ) -> JSONResponse:
     """Collect what was approved; 202 while it still waits."""
     grant_id, lost = path_id("grant", grant_id), redelivers(sent)

@@ -13,7 +13,7 @@ from valetkey.flows.end_task import receipt as receipt_of
 from valetkey.flows.start_task import start_task
 from valetkey.web.api import answers, shapes
 from valetkey.web.api.asks import TaskAsk
-from valetkey.web.auth import Agent, AgentOrPerson, Room
+from valetkey.web.auth import AgentOrPerson, PacedAgent, Room
 from valetkey.web.bodies import Nothing, reads
 from valetkey.web.desk import At
 from valetkey.web.paper import answers as responses
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
     "", status_code=201, responses=responses(s201=answers.Task), openapi_extra=takes(TaskAsk)
 )
 def start(
-    caller: Agent, asked: Annotated[TaskAsk, Depends(reads(TaskAsk))], desk: At
+    caller: PacedAgent, asked: Annotated[TaskAsk, Depends(reads(TaskAsk))], desk: At
 ) -> JSONResponse:
     """Start a task; it is itself a decision."""
     task = start_task(desk.broker, caller, asked.value())

@@ -1,0 +1,41 @@
+"""Admit: neither too fast nor too much, before anything else is done or minted."""
+
+from __future__ import annotations
+
+import math
+
+from valetkey.core.errors import RateLimited
+from valetkey.core.kill import Reach
+from valetkey.core.principal import Principal
+from valetkey.ports import Broker, Transaction
+
+WAIT_FOR_ROOM = 5.0
+"""Seconds after which a full ceiling is worth another try: leases end all the time."""
+
+
+def pace(broker: Broker, principal: Principal, door: str = "api") -> None:
+    """Take one request from the principal's bucket at this door; its own commit.
+
+    The principal must be proven: what strangers say of themselves takes nothing from anybody.
+    Raises RateLimited.
+    """
+    rate = broker.limits.rate
+    if rate is None:
+        return
+    wait = broker.store.admit(f"{door} {principal}", rate)
+    if wait is not None:
+        wait = max(0.1, math.ceil(wait * 10) / 10)
+        raise RateLimited("Too many requests.", retry_after=wait, extra={"limit": "rate"})
+
+
+def make_room(broker: Broker, tx: Transaction, reach: Reach) -> None:
+    """Keep room for one more lease until the transaction ends.
+
+    Raises RateLimited, which must undo the transaction: a full ceiling changes nothing, so that
+    the same request may come again.
+    """
+    ceilings = broker.limits.ceilings
+    full = tx.ceiling_reached(reach, ceilings) if ceilings else None
+    if full is not None:
+        detail = f"Too many leases have not ended (ceiling: {full})."
+        raise RateLimited(detail, retry_after=WAIT_FOR_ROOM, extra={"limit": full})

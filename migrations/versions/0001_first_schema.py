@@ -65,6 +65,10 @@ CREATE INDEX ix_facts_lease_id ON facts (lease_id, number);
 
 CREATE INDEX ix_facts_outcome ON facts (outcome, number);
 
+CREATE INDEX ix_facts_grant_id ON facts (grant_id, number);
+
+CREATE INDEX ix_facts_kind ON facts (kind, number);
+
 CREATE INDEX ix_facts_owner ON facts (owner, number);
 
 CREATE INDEX ix_facts_target ON facts (target, number);
@@ -139,6 +143,8 @@ CREATE TABLE tasks (
 );
 
 CREATE INDEX ix_tasks_agent_id ON tasks (agent_id);
+
+CREATE INDEX ix_tasks_owner ON tasks (owner, id);
 
 CREATE INDEX ix_tasks_open_deadline ON tasks (deadline_at) WHERE state = 'open';
 
@@ -229,6 +235,8 @@ CREATE TABLE leases (
 );
 
 CREATE INDEX ix_leases_agent_id ON leases (agent_id, id);
+
+CREATE INDEX ix_leases_owner ON leases (owner, id);
 
 CREATE INDEX ix_leases_due ON leases (due_at) WHERE state <> 'ended';
 

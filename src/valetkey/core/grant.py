@@ -98,8 +98,15 @@ class Approval:
 def approvals_by_group(
     needs: tuple[tuple[str, int], ...], approvals: tuple[Approval, ...]
 ) -> dict[str, int]:
-    """Count the yeses for each group a grant waits for; one person counts once per group."""
-    return {
-        group: len({a.approver for a in approvals if a.verdict == "approve" and group in a.groups})
-        for group, _ in needs
-    }
+    """Count the yeses for each group a grant waits for; one person counts for one group only.
+
+    Whoever is in several of them counts where most are missing still.
+    """
+    counts = {group: 0 for group, _ in needs}
+    wanted = dict(needs)
+    said_yes = {a.approver: a for a in approvals if a.verdict == "approve"}.values()
+    for approval in sorted(said_yes, key=lambda a: (len(counts.keys() & set(a.groups)), a.id)):
+        fitting = [group for group in counts if group in approval.groups]
+        if fitting:
+            counts[max(fitting, key=lambda group: wanted[group] - counts[group])] += 1
+    return counts

@@ -140,7 +140,7 @@ class Bao:
             try:
                 return self._wire.send(method, f"/v1/{path}", login.token(), body)
             except refused.Forbidden:
-                login.forget()
+                login.doubt()
                 raise
 
     def names(self, login: Login, path: str) -> list[str]:
@@ -201,10 +201,18 @@ class Login:
                 self._renew() if self._token and self._renewable and left > 1 else self._log_in()
             return self._token
 
-    def forget(self) -> None:
-        """The back end refused it: log in again next time."""
-        with self._lock:
-            self._token = ""
+    def doubt(self) -> None:
+        """The back end refused something: log in again next time, unless the token still lives.
+
+        A reader's token that lives must be renewed, not replaced: its leases die with it.
+        """
+        token = self._token
+        try:
+            self._bao.client(token).auth.token.lookup_self()
+        except (refused.VaultError, urllib3.exceptions.HTTPError):
+            with self._lock:
+                if self._token == token:
+                    self._token = ""
 
     def life_left(self) -> float:
         """Seconds until the present token ends, were it not renewed; raises what `call` does."""

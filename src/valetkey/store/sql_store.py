@@ -131,6 +131,17 @@ class SqlStore:
         self._engine.dispose()
 
 
+CONNECTING: dict[str, str | int] = {
+    "connect_timeout": 5,
+    "application_name": "valetkey",
+    "keepalives_idle": 10,  # a peer that vanished without a word is noticed in half a minute
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "options": "-c idle_in_transaction_session_timeout=60s",
+}
+
+
 def open_store(url: str, *, pool: int = 20) -> SqlStore:
     """A store over a pool of connections; `url` is `postgresql+psycopg://...`."""
     engine = create_engine(
@@ -141,7 +152,7 @@ def open_store(url: str, *, pool: int = 20) -> SqlStore:
         pool_pre_ping=False,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
-        connect_args={"connect_timeout": 5, "application_name": "valetkey"},
+        connect_args=CONNECTING,
     )
     return SqlStore(engine)
 

@@ -107,6 +107,7 @@ tasks = Table(
     _text("parent_id", optional=True),
     Index("ix_tasks_open_deadline", "deadline_at", postgresql_where=text("state = 'open'")),
     Index("ix_tasks_agent_id", "agent_id"),
+    Index("ix_tasks_owner", "owner", "id"),
 )
 
 decisions = Table(
@@ -218,6 +219,7 @@ leases = Table(
     Index("ix_leases_task_id", "task_id"),
     Index("ix_leases_grant_id", "grant_id"),
     Index("ix_leases_agent_id", "agent_id", "id"),
+    Index("ix_leases_owner", "owner", "id"),
 )
 
 fingerprints = Table(
@@ -263,6 +265,8 @@ facts = Table(
     Index("ix_facts_owner", "owner", "number"),
     Index("ix_facts_target", "target", "number"),
     Index("ix_facts_outcome", "outcome", "number"),
+    Index("ix_facts_grant_id", "grant_id", "number"),
+    Index("ix_facts_kind", "kind", "number"),
     Index("ix_facts_at", "at"),
 )
 

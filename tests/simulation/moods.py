@@ -16,6 +16,7 @@ _BACK_END: Omens = {
     "look": (0.2, ("away",)),
 }
 _LATE: Omens = {"mint": (0.8, ("late",)), "look": (0.05, ("away",))}
+SLEEPY = 0.12
 _STORE: Omens = {"begin": (0.05, ("away",)), "commit": (0.1, ("away", "lost"))}
 _OMENS: Sequence[Omens] = (
     {},
@@ -30,6 +31,8 @@ _OMENS: Sequence[Omens] = (
 
 def mood_of(random: Random) -> Mood:
     """A mood for one schedule: some are calm, some are wild, few are all at once."""
+    if random.random() < SLEEPY:
+        return Mood(0.0, random.choice((0.04, 0.1)), 0.0, 0.0, _LATE, naps=(30, 100, 135))
     return Mood(
         stay=random.choice((0.0, 0.5, 0.8, 0.95)),
         freeze=random.choice((0.0, 0.0, 0.01, 0.04)),

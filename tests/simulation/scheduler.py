@@ -16,11 +16,15 @@ MOST_STEPS = 20_000
 TICK = timedelta(milliseconds=1)
 
 
-class Endless(Exception):
+class Broken(BaseException):
+    """What is looked for: no flow may catch it, as flows catch what a minter raises."""
+
+
+class Endless(Broken):
     """A schedule that does not come to its end."""
 
 
-class Violation(Exception):
+class Violation(Broken):
     """An invariant is broken; the text says which and by what."""
 
 
@@ -29,6 +33,7 @@ class Mood:
     """How a schedule is tempered; all but `omens` are chances at each switch.
 
     `stay`: the same actor goes on. `omens`: for each kind of call, a chance and what then happens.
+    `naps`: for how many seconds somebody may freeze.
     """
 
     stay: float
@@ -36,6 +41,7 @@ class Mood:
     crash: float
     jump: float
     omens: Mapping[str, tuple[float, Sequence[str]]]
+    naps: Sequence[float] = (1, 25, 40, 100, 140, 400)
 
 
 @dataclass(eq=False)
@@ -157,7 +163,7 @@ class Scheduler:
     def _turn(self, actor: Actor) -> None:
         mood, luck = self.mood, self.random.random()
         if luck < mood.freeze:
-            actor.wakes = self.seconds + self.random.choice((1, 25, 40, 100, 140, 400))
+            actor.wakes = self.seconds + self.random.choice(self.mood.naps)
             self.acting = actor
             self.tell(f"freezes until {actor.wakes:.3f}")
         elif luck < mood.freeze + mood.crash:

@@ -89,7 +89,7 @@ class Watch:
         thing = self.back_end.there.get(lease.handle.name)
         if lease.proof is Proof.NEVER_EXISTED and lease.id in self.activated:
             raise Violation(f"I4 {lease.id} was active, and is said to have never existed")
-        if lease.proof is Proof.NEVER_EXISTED and lease.id in self.ever:
+        if lease.proof is Proof.NEVER_EXISTED and lease.id in self.ever - self.back_end.unseen:
             raise Violation(f"I4 {lease.id} was there, and is said to have never existed")
         if lease.proof is Proof.EXPIRED and now < lease.backend_expires_at:
             raise Violation(f"I3 {lease.id} is said to have expired before its time")
@@ -139,7 +139,7 @@ class Watch:
 
     def reconciled(self) -> None:
         """I1, I9: nothing is outside any more, and history tells the state of every row."""
-        if self.back_end.there:
+        if self.back_end.there and self.back_end.looks:
             raise Violation(f"I1 still there: {sorted(self.back_end.there)}")
         told = {}
         for recorded in self.store.state.facts:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from random import Random
 
 from tests.simulation.moods import mood_of
-from tests.simulation.scheduler import Endless, Scheduler, SimClock, SimLanes, Violation
+from tests.simulation.scheduler import Scheduler, SimClock, SimLanes, Violation
 from tests.simulation.watch import Watch
 from valetkey.core.ask import Ask
 from valetkey.core.ids import encode_id
@@ -24,7 +24,7 @@ from valetkey.flows.reconcile import reconcile
 from valetkey.flows.sweep import sweep
 from valetkey.flows.verdicts import Issued, Verdict, Waiting
 from valetkey.ports import Broker, Limits, Transaction
-from valetkey.testing.brokers import EPOCH, FakeRules, Stage, TablePolicy, small_catalogue
+from valetkey.testing.brokers import FakeRules, Stage, TablePolicy, small_catalogue
 from valetkey.testing.fake_clock import KeptAlarms
 from valetkey.testing.sim_minter import SimBackEnd
 from valetkey.testing.sim_store import SimStore
@@ -42,7 +42,6 @@ class Parts:
     store: type[SimStore] = SimStore
     sweep: Callable[..., int] = sweep
     issue: Callable[[Broker, Callable[[Transaction], Verdict]], Issued | Waiting] = issue
-    careful: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,9 @@ class World:
     def _rest(self) -> None:
         """Let time pass and the clock tick until nothing is due any more."""
         for _ in range(60):
-            while self.tick():
-                pass
+            more = self.tick()
+            while more:
+                more = self.parts.sweep(self.broker, 64)
             dues = [x.due_at for x in self.store.state.leases.values() if x.due_at is not None]
             coming = [x[0] for x in self.back_end.coming]
             if not dues and not coming:

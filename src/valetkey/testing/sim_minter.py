@@ -31,9 +31,10 @@ class SimBackEnd:
     """Credentials that exist while they stand in `there`.
 
     Omens of `mint`: refused, away, before (unknown, and nothing was made), after (unknown, and it
-    was), late (unknown, and made within `request_limit`), longer (it lives longer than asked).
+    was), late (unknown, and made within `request_limit`), longer (than asked, if it can be cut).
     Of `end`: refused, away, after (ended, and the answer lost). Of `look`: away.
-    `made` is told of each thing as it comes to be.
+    `made` is told of each thing as it comes to be; `unseen` names those that were made after the
+    last look had found nothing, and ended before the next.
     """
 
     now: Callable[[], datetime]
@@ -47,6 +48,8 @@ class SimBackEnd:
     there: dict[str, Thing] = field(default_factory=dict)
     coming: list[tuple[datetime, Handle, datetime, timedelta]] = field(default_factory=list)
     made: Callable[[Thing], None] = lambda thing: None
+    unseen: set[LeaseId] = field(default_factory=set)
+    _absent: dict[str, datetime] = field(default_factory=dict)
 
     def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
         """Named by the mark."""
@@ -78,7 +81,7 @@ class SimBackEnd:
             at = asked_at + self.request_limit * self.random()
             self.coming.append((at, handle, asked_at, ttl))
             raise OutcomeUnknown()
-        lifetime = ttl * 2 if omen == "longer" else ttl
+        lifetime = ttl * 2 if omen == "longer" and self.cuttable else ttl
         self._make(handle, asked_at, asked_at, lifetime)
         self.steps.step("mint: answer", handle.target)
         if omen == "after":
@@ -96,7 +99,9 @@ class SimBackEnd:
             raise MinterUnavailable()
         if not self.cuttable:
             return LivesUntil(backend_expires_at)
-        self.there.pop(handle.name, None)
+        thing, looked_at = self.there.pop(handle.name, None), self._absent.get(handle.name)
+        if thing and looked_at and looked_at <= thing.made_at:
+            self.unseen.add(thing.lease_id)
         self.steps.step("end: answer", handle.target)
         if omen == "after":
             raise MinterUnavailable()
@@ -107,7 +112,10 @@ class SimBackEnd:
         self._look("probe")
         if not self.looks:
             return Presence.UNKNOWN
-        return Presence.PRESENT if handle.name in self.there else Presence.ABSENT
+        if handle.name in self.there:
+            return Presence.PRESENT
+        self._absent[handle.name] = self.now()
+        return Presence.ABSENT
 
     def found(self) -> Iterator[Found]:
         """Everything there with a mark, all at once; what happens after the look is not in it."""

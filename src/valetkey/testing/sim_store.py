@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+from valetkey.core.admission import Ceilings
 from valetkey.core.agent import Agent, Binding
 from valetkey.core.decision import Decision
 from valetkey.core.errors import StoreUnavailable
@@ -305,6 +306,17 @@ class SimTransaction:
     def unended_leases(self) -> Sequence[Lease]:
         self._statement("unended leases")
         return self._snapshot.unended_leases()
+
+    def leases_of_secret(self, prints: Sequence[str]) -> Sequence[Lease]:
+        self._statement("leases of a secret")
+        return self._snapshot.leases_of_secret(prints)
+
+    def ceiling_reached(self, reach: Reach, ceilings: Ceilings) -> str | None:
+        """As if always near: whoever counts keeps others of that target from counting."""
+        self._statement("room in", reach.target or "")
+        self._take(("room", reach.target or ""), UPDATE)
+        self._statement("count in", reach.target or "")
+        return self._snapshot.ceiling_reached(reach, ceilings)
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Locked one after the other; one that stopped living meanwhile is left out."""

@@ -1,0 +1,215 @@
+"""Bugs planted on purpose, beside the real flows: what a simulator that works must find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+
+from valetkey.core.errors import BrokerError
+from valetkey.core.facts import FactKind
+from valetkey.core.kill import Kill
+from valetkey.core.lease import Lease, LeaseState
+from valetkey.flows import issue as issuing
+from valetkey.flows import sweep as sweeping
+from valetkey.flows.recording import lease_fact
+from valetkey.flows.verdicts import Issued, Order, Refused, Verdict, Waiting
+from valetkey.ports import Broker, Minted, Presence, Standing, Transaction
+from valetkey.testing.sim_locks import Key
+from valetkey.testing.sim_store import BARRIER, SimStore, SimTransaction
+
+# --- issuing ---------------------------------------------------------------------------------
+
+
+def mints_before_it_commits(
+    broker: Broker, weigh: Callable[[Transaction], Verdict]
+) -> Issued | Waiting:
+    """The mint runs inside the first transaction: a crash leaves a credential without a row."""
+    with broker.store.transaction() as tx:
+        verdict = weigh(tx)
+        if isinstance(verdict, Order):
+            minted = issuing._mint(broker, verdict)
+    if not isinstance(verdict, Order):
+        return _answered(verdict)
+    with broker.store.transaction() as tx:
+        lease, problem = issuing._activate(broker, tx, verdict, minted)
+    if problem is not None:
+        raise problem
+    return Issued(lease, minted.secret)
+
+
+def activates_without_looking_again(
+    broker: Broker, weigh: Callable[[Transaction], Verdict]
+) -> Issued | Waiting:
+    """What was wanted when it was written is taken to be wanted still: no task, no kill, no state."""
+    return _issue(broker, weigh, lambda lease: True)
+
+
+def activates_by_its_own_row_alone(
+    broker: Broker, weigh: Callable[[Transaction], Verdict]
+) -> Issued | Waiting:
+    """The lease is looked at, the task and the kills are not."""
+    return _issue(broker, weigh, lambda lease: lease.state is LeaseState.MINTING)
+
+
+def _issue(
+    broker: Broker, weigh: Callable[[Transaction], Verdict], still_wanted: Callable[[Lease], bool]
+) -> Issued | Waiting:
+    with broker.store.transaction() as tx:
+        verdict = weigh(tx)
+    if not isinstance(verdict, Order):
+        return _answered(verdict)
+    minted = issuing._mint(broker, verdict)
+    with broker.store.transaction() as tx:
+        lease = tx.lease(verdict.lease.id, lock=True)
+        if lease is None or not still_wanted(lease):
+            raise BrokerError("withheld")
+        out = _out(tx, lease, minted)
+    return Issued(out, minted.secret)
+
+
+def _out(tx: Transaction, lease: Lease, minted: Minted) -> Lease:
+    now = tx.now()
+    out = lease.activated(now, now + minted.lifetime, minted.back_ref, ())
+    tx.save_lease(out)
+    tx.record(lease_fact(FactKind.LEASE_MINTED, out, "issuer"))
+    return out
+
+
+def _answered(verdict: Refused | Waiting) -> Waiting:
+    if isinstance(verdict, Refused):
+        raise verdict.error
+    return verdict
+
+
+# --- the barrier -----------------------------------------------------------------------------
+
+
+class _KillsWithTheLock(SimTransaction):
+    """Kills are read in the statement that takes the barrier: as they were when it began."""
+
+    early: Sequence[Kill] = ()
+
+    def _take(self, key: Key, strength: int, *, fair: bool = False) -> bool:
+        if key == BARRIER:
+            self.early = [x for x in self.store.state.kills.values() if x.released_at is None]
+        return super()._take(key, strength, fair=fair)
+
+    def standing(
+        self, task_id: str, target: str | None = None, lease_id: str | None = None
+    ) -> Standing | None:
+        standing = super().standing(task_id, target, lease_id)
+        if standing is None:
+            return None
+        return replace(standing, kills=tuple(x for x in standing.kills if x in self.early))
+
+
+class KillsReadWithTheirLock(SimStore):
+    """Begins transactions with that bug."""
+
+    def begin(self) -> SimTransaction:
+        """One of them."""
+        return _KillsWithTheLock(self)
+
+
+class _NoBarrier(SimTransaction):
+    def hold_barrier(self) -> None:
+        self._statement("hold no barrier")
+
+
+class NoBarrier(SimStore):
+    """Nobody holds the barrier: the write skew."""
+
+    def begin(self) -> SimTransaction:
+        """One transaction."""
+        return _NoBarrier(self)
+
+
+# --- sweeping --------------------------------------------------------------------------------
+
+
+def never_taps_twice(broker: Broker, limit: int = 64) -> int:
+    """Every tap counts as one after the quiet time."""
+    return _sweep(broker, limit, record=partial(_record, tapped_at=datetime.max.replace(tzinfo=UTC)))
+
+
+def counts_a_tap_from_its_record(broker: Broker, limit: int = 64) -> int:
+    """A tap is taken to be as late as its record, whatever was slept over in between."""
+    return _sweep(broker, limit, record=_record)
+
+
+def overwrites_what_moved_meanwhile(broker: Broker, limit: int = 64) -> int:
+    """The outcome is written over the row, whoever has moved it since."""
+    return _sweep(broker, limit, record=_overwrite)
+
+
+def forgets_lost_words(broker: Broker, limit: int = 64) -> int:
+    """An earlier attempt that left no word is taken never to have been."""
+    return _sweep(broker, limit, looked_for=_looks_itself)
+
+
+def _sweep(
+    broker: Broker,
+    limit: int,
+    looked_for: Callable[[Broker, Lease], Lease] = sweeping._looked_for,
+    record: Callable[..., None] | None = None,
+) -> int:
+    with broker.store.transaction() as tx:
+        claimed = [sweeping._on_its_way(tx, x) for x in sweeping._claim(broker, tx, limit, ())]
+    for lease in claimed:
+        work = partial(_end_one, broker, lease, looked_for, record or _as_it_should)
+        broker.lanes.start(lease.target, work)
+    return len(claimed)
+
+
+def _end_one(
+    broker: Broker,
+    lease: Lease,
+    looked_for: Callable[[Broker, Lease], Lease],
+    record: Callable[..., None],
+) -> None:
+    try:
+        lease = looked_for(broker, lease)
+        tap = sweeping._tap(broker, lease)
+    except BrokerError as problem:
+        sweeping._record_failure(broker, lease, problem.code)
+        return
+    with broker.store.transaction() as tx:
+        record(broker, tx, lease, tap)
+
+
+def _as_it_should(broker: Broker, tx: Transaction, lease: Lease, tap: sweeping.Tap) -> None:
+    _record(broker, tx, lease, tap, tapped_at=tap.at)
+
+
+def _record(
+    broker: Broker,
+    tx: Transaction,
+    lease: Lease,
+    tap: sweeping.Tap,
+    tapped_at: datetime | None = None,
+) -> None:
+    current = sweeping._as_it_is(tx, lease)
+    if current is not None:
+        tap = replace(tap, at=tapped_at or tx.now())
+        _write(tx, *sweeping.after_tap(current, tap, broker, tx.now()))
+
+
+def _overwrite(broker: Broker, tx: Transaction, lease: Lease, tap: sweeping.Tap) -> None:
+    current = tx.lease(lease.id, lock=True)
+    if current is not None and current.state is not LeaseState.ENDED:
+        mine = replace(lease, fence=current.fence)
+        _write(tx, *sweeping.after_tap(mine, tap, broker, tx.now()))
+
+
+def _write(tx: Transaction, after: Lease, kind: FactKind) -> None:
+    tx.save_lease(after)
+    tx.record(lease_fact(kind, after, sweeping.CLOCK))
+
+
+def _looks_itself(broker: Broker, lease: Lease) -> Lease:
+    if lease.seen_outside:
+        return lease
+    there = broker.minter_of(lease.handle).probe(lease.handle) is Presence.PRESENT
+    return lease.seen() if there else lease

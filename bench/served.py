@@ -47,6 +47,7 @@ class Server:
         until = time.monotonic() + 20
         while not self._ready():
             if self.process.poll() is not None or time.monotonic() > until:
+                self.__exit__()
                 raise RuntimeError((self._ground.folder / "serve.log").read_text()[-2000:])
             time.sleep(0.05)
         return self

@@ -1,14 +1,15 @@
-"""Stories of attempts whose word comes late or never: what they did must not be forgotten."""
+"""Stories of attempts that take too long, or whose word comes late or never."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
 
 from tests.flows.stories import failing_ask, lease_now, leases, sweep_until_quiet
+from valetkey.core.decision import Decision, Question
 from valetkey.core.errors import OutcomeUnknown
 from valetkey.core.ids import LeaseId
 from valetkey.core.lease import LeaseState, Proof
@@ -24,6 +25,13 @@ class Vanished(BaseException):
     """The process is gone at this step; nothing after it is done."""
 
 
+@dataclass(frozen=True)
+class Slow:
+    """A policy engine that takes its time."""
+
+    decide: Callable[[Question], Decision]
+
+
 def at(broker: Broker, step: str, do: Callable[[], None]) -> Broker:
     """The broker of a replica to which this happens at a step."""
 
@@ -37,6 +45,21 @@ def at(broker: Broker, step: str, do: Callable[[], None]) -> Broker:
 def vanish() -> None:
     """Be gone."""
     raise Vanished
+
+
+def test_a_slow_first_transaction_leaves_less_time_to_mint(stage: Stage) -> None:
+    """The mint's time runs from the instant that the lease names, so the second tap is after it."""
+    decide = stage.policy.decide
+
+    def slowly(question: Question) -> Decision:
+        stage.pass_time(timedelta(seconds=20))
+        return decide(question)
+
+    stage.rules.policy = Slow(slowly)
+    stage.minter.before_mint = lambda: stage.pass_time(timedelta(seconds=11))
+    lease = failing_ask(stage, stage.start())
+    assert stage.minter.alive == {}
+    assert stage.broker.store.now() > lease.mint_until
 
 
 def test_a_first_tap_recorded_late_is_still_a_first_tap(stage: Stage) -> None:

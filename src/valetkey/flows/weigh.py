@@ -27,7 +27,7 @@ from valetkey.core.task import Task
 from valetkey.flows.admit import make_room
 from valetkey.flows.recording import grant_fact, lease_fact
 from valetkey.flows.verdicts import Order, Refused, Verdict, Waiting
-from valetkey.ports import Broker, Standing, Transaction
+from valetkey.ports import Broker, Deadline, Standing, Transaction
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Weighed:
     wanted: CataloguedScope
     decision: Decision
     ttl: GrantedTtl
+    mint_by: Deadline
 
 
 def weigh(
@@ -55,6 +56,7 @@ def weigh(
     BrokerError that says why there is nothing to decide.
     """
     task, agent = standing.task, standing.agent
+    mint_by = broker.clock.deadline(broker.patience.mint_limit)  # never after `mint_until`
     now = tx.now()
     rules = broker.rules()
     wanted = rules.catalogue.find(ask.scope)
@@ -76,7 +78,7 @@ def weigh(
     decision = rules.policy.decide(question)
     last = lowest_ttl(first.ttl, [("policy", decision.max_ttl)])
     ttl = last if last.cut_by != "asked" else first
-    return Weighed(now, agent, task, wanted, decision, ttl)
+    return Weighed(now, agent, task, wanted, decision, ttl, mint_by)
 
 
 def open_task(
@@ -168,7 +170,7 @@ def write_lease(
     tx.add_lease(lease)
     written = lease_fact(FactKind.LEASE_WRITTEN, lease, "issuer")
     tx.record(replace(written, decision_id=grant.decision_id))
-    return Order(lease, weighed.wanted, broker.clock.deadline(patience.mint_limit))
+    return Order(lease, weighed.wanted, weighed.mint_by)
 
 
 def what_people_see(

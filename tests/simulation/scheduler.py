@@ -154,7 +154,7 @@ class Scheduler:
             self.tell(f"is refused: {refusal}")
         except GreenletExit:
             raise
-        except BaseException as defect:
+        except (Exception, Broken) as defect:  # noqa: BLE001 - raised again in `run`
             if self.defect is None:
                 self.defect = defect
                 if self.story is not None:

@@ -11,7 +11,7 @@ from tests.simulation.scheduler import Violation
 from valetkey.core.agent import AgentState
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.kill import Reach, stops
-from valetkey.core.lease import LIVE, Lease, LeaseState, Proof
+from valetkey.core.lease import LIVE, Handle, Lease, LeaseState, Proof
 from valetkey.core.task import TaskState
 from valetkey.testing.sim_minter import SimBackEnd, Thing
 from valetkey.testing.sim_store import SimStore, SimTransaction
@@ -35,6 +35,7 @@ class Watch:
         self.delivered: dict[str, list[str]] = {}
         self.ever: set[str] = set()
         store.watch = self.commits
+        back_end.asked = self.asks
         back_end.made = self.makes
 
     # --- at every commit -------------------------------------------------------------------
@@ -100,6 +101,15 @@ class Watch:
                 raise Violation(f"I4 {lease.id} is about to be made, and said to be over")
 
     # --- at every other moment -------------------------------------------------------------
+
+    def asks(self, handle: Handle) -> None:
+        """I1: written before done, and nothing is begun once the lease's time to mint is over."""
+        for lease in self.store.state.leases.values():
+            if lease.handle == handle:
+                if self.store.time > lease.mint_until:
+                    raise Violation(f"I4 {lease.id} is asked for after {lease.mint_until}")
+                return
+        raise Violation(f"I1 {handle.name} is asked for, and no row remembers it")
 
     def makes(self, thing: Thing) -> None:
         """I1: written before done; and not ended while its mint could still be running."""

@@ -33,6 +33,7 @@ class SimBackEnd:
     Omens of `mint`: refused, away, before (unknown, and nothing was made), after (unknown, and it
     was), late (unknown, and made within `request_limit`), longer (than asked, if it can be cut).
     Of `end`: refused, away, after (ended, and the answer lost). Of `look`: away.
+    `asked` is told of each mint that is about to be sent in time.
     `made` is told of each thing as it comes to be; `unseen` names those that were made after the
     last look had found nothing, and ended before the next.
     """
@@ -47,6 +48,7 @@ class SimBackEnd:
     request_limit: timedelta = timedelta(seconds=90)
     there: dict[str, Thing] = field(default_factory=dict)
     coming: list[tuple[datetime, Handle, datetime, timedelta]] = field(default_factory=list)
+    asked: Callable[[Handle], None] = lambda handle: None
     made: Callable[[Thing], None] = lambda thing: None
     unseen: set[LeaseId] = field(default_factory=set)
     _absent: dict[str, datetime] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class SimBackEnd:
         self.steps.step("mint: deadline", handle.target)
         if deadline.left() <= 0:
             raise OutcomeUnknown("the attempt took too long and was given up")
+        self.asked(handle)
         self.steps.step("mint: call", handle.target)
         omen, asked_at = self.steps.omen("mint"), self.now()
         if omen == "refused":

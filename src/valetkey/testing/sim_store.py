@@ -188,7 +188,8 @@ class SimTransaction:
     def add_binding(self, binding: Binding) -> bool:
         self._statement("add binding", binding.id)
         self._take(("bindings.claims", f"{binding.issuer} {binding.claims}"), UPDATE)
-        if any(x.claims == binding.claims for x in self._snapshot.bindings_of_issuer(binding.issuer)):
+        others = self._snapshot.bindings_of_issuer(binding.issuer)
+        if any(x.claims == binding.claims for x in others):
             return False
         self._write("bindings", binding)
         return True
@@ -259,7 +260,8 @@ class SimTransaction:
         self._statement("add approval", approval.grant_id)
         self._take(("grants", approval.grant_id), KEY_SHARE)
         self._take(("approvals.by", f"{approval.grant_id} {approval.approver}"), UPDATE)
-        if all(x.approver != approval.approver for x in self._snapshot.approvals(approval.grant_id)):
+        others = self._snapshot.approvals(approval.grant_id)
+        if all(x.approver != approval.approver for x in others):
             self._write("approvals", approval)
 
     def approvals(self, grant_id: str) -> Sequence[Approval]:

@@ -141,6 +141,14 @@ class Limits(Section):
     burst: int = Field(60, ge=1, le=8000, description="Requests of a principal at once.")
 
 
+class Leaks(Section):
+    """What a report of a leak ends."""
+
+    end_siblings: bool = Field(
+        False, description="Also end the other credentials of the same task."
+    )
+
+
 class Settings(BaseSettings):
     """All of them."""
 
@@ -158,6 +166,9 @@ class Settings(BaseSettings):
     signing_key_file: Path = Field(description="Private key (ES256, PEM) that signs our tokens.")
     retired_key_files: tuple[Path, ...] = Field((), description="Older keys still published.")
     fingerprint_key_file: Path = Field(description="Key of fingerprints; keep it with history.")
+    retired_fingerprint_key_files: tuple[Path, ...] = Field(
+        (), description="Older keys, under which leaks of older credentials are found."
+    )
     approver_groups: tuple[str, ...] = Field((), description="Groups that policy may ask for.")
     login_client_id: str = Field("valetkey-cli", description="OAuth client people log in with.")
     database: Database
@@ -169,6 +180,7 @@ class Settings(BaseSettings):
     roles: Roles = Roles()
     times: Times = Times()
     limits: Limits = Limits()
+    leaks: Leaks = Leaks()
 
     @classmethod
     def settings_customise_sources(

@@ -157,6 +157,7 @@ def build_house(
         notifier=LoggedAlarms(),
         new_id=lambda kind: encode_id(kind, uuid6.uuid7().bytes),
         fingerprint=_fingerprints(settings.fingerprint_key_file),
+        older_fingerprints=tuple(map(_fingerprints, settings.retired_fingerprint_key_files)),
         jitter=random.random,
         installation=installation,
         patience=_patience(settings.times),
@@ -237,6 +238,7 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         ceilings=Ceilings(most.leases_per_task, most.leases_per_agent, per_target, in_all),
         rate=Rate(most.rate, most.burst),
+        leak_ends_siblings=settings.leaks.end_siblings,
         longest_task=times.longest_task,
         approval_wait=times.approval_wait,
         fresh_login=times.fresh_login,

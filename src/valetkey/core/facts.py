@@ -49,6 +49,7 @@ class FactKind(StrEnum):
     RECONCILE_HELD = "ReconcileHeld"
     KILL_ORDERED = "KillOrdered"
     KILL_RELEASED = "KillReleased"
+    LEAK_REPORTED = "LeakReported"
     CATALOGUE_ACTIVATED = "CatalogueActivated"
     RULES_REFUSED = "RulesRefused"
 

@@ -22,6 +22,7 @@ from valetkey.web.api import (
     grants,
     history,
     kills,
+    leaks,
     leases,
     tasks,
 )
@@ -33,7 +34,10 @@ from valetkey.web.operations import Watch
 from valetkey.web.paper import document
 from valetkey.web.proofs import Authenticator
 
-ROOMS = (agents, tasks, catalogue, credentials, grants, leases, kills, history, oauth, operations)
+ROOMS = (
+    *(agents, tasks, catalogue, credentials, grants, leases, kills, leaks, history),
+    *(oauth, operations),
+)
 
 
 def _nothing() -> None:

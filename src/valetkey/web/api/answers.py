@@ -238,6 +238,13 @@ class Lineage(Answer):
     facts: list[Fact]
 
 
+class Leak(Answer):
+    """The report was taken; `found` is there for operators and auditors only."""
+
+    status: Literal["reported"]
+    found: list[Lineage] | None = None
+
+
 class Parameter(Answer):
     """A typed parameter of a scope."""
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 
 from valetkey.core.ask import Ask, ttl_of
 from valetkey.core.kill import Height
+from valetkey.core.leak import LONGEST
 from valetkey.core.scope import Scope
 from valetkey.flows.agents import NewAgent, NewBinding
 from valetkey.flows.start_task import Plan
@@ -133,6 +134,12 @@ class CredentialAsk(Body):
         """The same in core terms; raises NotFound, InvalidTtl and what Scope.parse does."""
         task, ttl = path_id("task", self.task), ttl_of(self.ttl)
         return Ask(task, Scope.parse(self.scope), ttl, self.reason, idempotency_key)
+
+
+class LeakAsk(Body):
+    """A value that turned up where it should not; it is neither kept nor shown."""
+
+    value: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST), Field(repr=False)]
 
 
 class Verdict(Body):

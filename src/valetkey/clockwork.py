@@ -78,6 +78,10 @@ class Clockwork:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
 
+    def read_again(self) -> None:
+        """Do the upkeep soon, out of turn: somebody changed the files."""
+        self._scheduler.add_job(self._done("upkeep", self.upkeep))
+
     def tick(self) -> None:
         """End what is due: grants, tasks, what lives under kills, leases, until no more is due.
 

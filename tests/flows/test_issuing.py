@@ -34,6 +34,7 @@ from valetkey.core.errors import (
     TaskEnded,
     UnknownScope,
 )
+from valetkey.core.facts import HistoryQuery
 from valetkey.core.lease import LeaseState, Proof
 from valetkey.core.scope import Scope
 from valetkey.flows.recording import record_refusal
@@ -311,3 +312,14 @@ def test_a_slow_mint_does_not_carry_a_lease_past_its_task(stage: Stage) -> None:
     lease = issued(stage, stage.ask(task)).lease
     assert lease.expires_at == task.deadline_at
     assert lease.backend_expires_at > task.deadline_at, "what is real stays written down"
+
+
+def test_a_refusal_before_any_decision_is_found_under_its_task(stage: Stage) -> None:
+    """Who searches the history of a task sees what was refused there, whatever the reason."""
+    task = stage.start("orders-db:read")
+    with pytest.raises(OutsideTask) as refused:
+        request_credential(stage.broker, stage.bot, stage.ask(task, "orders-db:write{region=eu}"))
+    record_refusal(stage.broker, stage.bot, refused.value, "POST /v1/credentials")
+    with stage.broker.store.transaction() as tx:
+        newest = tx.history(HistoryQuery(task_id=task.id, limit=1))[0].fact
+    assert newest.outcome == "outside_task"

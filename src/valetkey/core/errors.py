@@ -32,6 +32,7 @@ class BrokerError(Exception):
         self.decision_id = decision_id
         self.extra = extra or {}
         self.recorded = False
+        self.task_id: str | None = None
         super().__init__(f"{self.code}: {self.detail}")
 
 

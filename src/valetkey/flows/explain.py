@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from valetkey.core.ask import Ask, GrantedTtl
 from valetkey.core.decision import Decision
 from valetkey.core.principal import Caller
+from valetkey.flows.recording import refusals_about
 from valetkey.flows.weigh import open_task, weigh
 from valetkey.ports import Broker
 
@@ -21,7 +22,7 @@ class Explanation:
 
 def explain(broker: Broker, caller: Caller, ask: Ask) -> Explanation:
     """What `request_credential` would decide; raises what it would raise before deciding."""
-    with broker.store.transaction() as tx:
+    with refusals_about(ask.task_id), broker.store.transaction() as tx:
         standing = open_task(tx, caller, ask.task_id, ask.scope.target)
         weighed = weigh(broker, tx, standing, ask)
     return Explanation(weighed.decision, weighed.ttl)

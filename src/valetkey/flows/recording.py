@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.grant import Grant
@@ -79,6 +82,16 @@ def task_fact(kind: FactKind, task: Task, by: str, outcome: str = "done") -> Fac
     )
 
 
+@contextmanager
+def refusals_about(task_id: str) -> Iterator[None]:
+    """Whatever is refused in the block is a refusal about this task."""
+    try:
+        yield
+    except BrokerError as error:
+        error.task_id = task_id
+        raise
+
+
 def record_refusal(broker: Broker, caller: Caller, error: BrokerError, about: str) -> None:
     """Write the one fact of an authenticated refusal that no flow has recorded yet.
 
@@ -98,6 +111,7 @@ def write_refusal(tx: Transaction, caller: Caller, error: BrokerError, about: st
             by=str(caller.principal),
             outcome=error.code,
             agent_id=caller.agent_id,
+            task_id=error.task_id,
             decision_id=error.decision_id,
             body={"about": about, **_limit(error)},
         )

@@ -26,6 +26,7 @@ from valetkey.core.lease import LIVE, Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.flows.issue import issue
+from valetkey.flows.recording import refusals_about
 from valetkey.flows.revoke import mark_ending
 from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
@@ -46,9 +47,10 @@ def request_credential(
     made. Raises any BrokerError of the catalogue. Decisions, and what happened to a lease, are on
     record when it is raised; for the rest (`recorded` is False) `record_refusal` writes the fact.
     """
-    if redeliver is not None:
-        _end_lost(broker, caller, ask, redeliver)
-    return issue(broker, lambda tx: _first(broker, tx, caller, ask, redeliver))
+    with refusals_about(ask.task_id):
+        if redeliver is not None:
+            _end_lost(broker, caller, ask, redeliver)
+        return issue(broker, lambda tx: _first(broker, tx, caller, ask, redeliver))
 
 
 def _first(

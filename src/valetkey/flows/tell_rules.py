@@ -31,5 +31,6 @@ def _once(broker: Broker, kind: FactKind, body: Mapping[str, object]) -> bool:
     if not broker.store.first_use("rules", key, broker.store.now() + AGAIN):
         return False
     with broker.store.transaction() as tx:
-        tx.record(Fact(kind=kind, by=CLOCK, body=dict(body)))
+        outcome = "refused" if kind is FactKind.RULES_REFUSED else "done"
+        tx.record(Fact(kind=kind, by=CLOCK, outcome=outcome, body=dict(body)))
     return True

@@ -41,7 +41,8 @@ class Frame:
         try:
             await self._app(scope, receive, outgoing)
         except Exception as defect:  # noqa: BLE001 - the last place that can keep it from leaking
-            _LOG.error("defect %s in %s", type(defect).__name__, scope["method"])
+            route = getattr(scope.get("route"), "path", "no route")
+            _LOG.error("defect %s in %s %s", type(defect).__name__, scope["method"], route)
             if not outgoing.started:
                 await self._answer_defect(scope, receive, outgoing)
 

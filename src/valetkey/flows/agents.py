@@ -116,8 +116,8 @@ def disable_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
         tx.save_agent(disabled)
         by = str(caller.principal)
         tx.record(_fact(FactKind.AGENT_DISABLED, disabled, by))
-        while held := [x for state in LIVE for x in tx.leases(state, agent.id, None)]:
-            locked = (tx.lease(x.id, lock=True) for x in held)
+        while held := sorted(x.id for state in LIVE for x in tx.leases(state, agent.id, None)):
+            locked = (tx.lease(lease_id, lock=True) for lease_id in held)  # oldest first, as all do
             mark_ending(tx, [x for x in locked if x is not None], "agent_disabled", by)
     return disabled
 

@@ -183,9 +183,10 @@ class PostgresProxy:
         self.upstream_port = upstream_port
         self.open = True
         self.lost = 0
-        self._armed: list[tuple[str, int]] = []
+        self._armed: list[tuple[str, int, bytes]] = []
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._deaf: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -195,10 +196,13 @@ class PostgresProxy:
         """Where the broker is told Postgres is."""
         return int(self._listener.getsockname()[1])
 
-    def lose(self, what: str, nth: int = 1) -> None:
-        """Lose the nth next `commit` (it never arrives) or `answer` to one (it took effect)."""
+    def lose(self, what: str, nth: int = 1, *, saying: bytes = b"") -> None:
+        """Lose the nth next `commit` (it never arrives) or `answer` to one (it took effect).
+
+        Only transactions in which the broker says this are counted.
+        """
         with self._lock:
-            self._armed.append((what, nth))
+            self._armed.append((what, nth, saying))
 
     def cut(self) -> None:
         """Cut every connection and let nobody in."""
@@ -244,24 +248,26 @@ class PostgresProxy:
         self, pair: tuple[socket.socket, socket.socket], source: socket.socket,
         sink: socket.socket, watch: bool,
     ) -> None:
+        said = b""
         with contextlib.suppress(OSError):
             while chunk := source.recv(65536):
-                loss = self._loses(chunk) if watch else ""
+                said += chunk if watch else b""
+                loss = ""
+                if watch and b"COMMIT\0" in said:
+                    loss, said = self._loss(said), b""
                 if loss == "answer":
-                    self._pairs.discard(pair)  # the answer has nowhere to go any more
-                    pair[0].shutdown(socket.SHUT_RDWR)
-                if loss == "commit":
+                    self._deaf.add(pair)
+                if loss == "commit" or (not watch and pair in self._deaf):
                     break
                 sink.sendall(chunk)
-        if not watch or pair in self._pairs:
-            self._end(pair)
+        self._end(pair)
 
-    def _loses(self, chunk: bytes) -> str:
-        if b"COMMIT\0" not in chunk:
-            return ""
+    def _loss(self, said: bytes) -> str:
         with self._lock:
-            self._armed = [(what, left - 1) for what, left in self._armed]
-            due = [what for what, left in self._armed if left == 0]
+            for at, (what, left, saying) in enumerate(self._armed):
+                if saying in said:
+                    self._armed[at] = (what, left - 1, saying)
+            due = [what for what, left, _ in self._armed if left == 0]
             self._armed = [armed for armed in self._armed if armed[1] > 0]
             self.lost += len(due)
         return due[0] if due else ""

@@ -130,7 +130,7 @@ def test_an_ending_whose_record_is_lost_is_ended_again(
     bot = ground.bot(house)
     task = start(cut, bot)
     issued = get(cut, bot, ask_for(task))
-    wire.lose("commit", 3)  # the task's end, the claim, and then the record
+    wire.lose("commit", saying=b"LeaseEnded")
     end_task(cut.broker, bot, task.id)
     until_true(lambda: wire.lost == 1, 10)
     assert until_ended(house, issued.lease.id).proof is Proof.VERIFIED

@@ -20,7 +20,7 @@ from valetkey.core.decision import Decision, Question
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.ids import LeaseId
-from valetkey.core.kill import Kill, Reach
+from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import Handle, Lease, Patience, Proof
 from valetkey.core.secret import Secret
 from valetkey.core.task import Task
@@ -154,7 +154,7 @@ class RuleSet(Protocol):
 
 @dataclass(frozen=True)
 class Standing:
-    """A task held against ending meanwhile, its agent, and the kills in force over both."""
+    """A task held against ending meanwhile, its agent, and the kills in force over all of it."""
 
     task: Task
     agent: Agent
@@ -175,9 +175,14 @@ class Transaction(Protocol):
     def close_barrier(self) -> None:
         """Take the kill barrier exclusive: no authority is being made while we hold it."""
 
-    def kills_over(self, reach: Reach) -> Sequence[Kill]: ...
+    def kills_over(self, reach: Reach) -> Sequence[Kill]:
+        """The kills in force that cover exactly this reach, at any height."""
+
     def kills_in_force(self) -> Sequence[Kill]: ...
     def kill(self, kill_id: str) -> Kill | None: ...
+    def has_subject(self, height: Height, subject: str) -> bool:
+        """Whether anything of ours has this as its id, owner, vendor, issuer, scope or target."""
+
     def add_kill(self, kill: Kill) -> None: ...
     def save_kill(self, kill: Kill) -> None: ...
 
@@ -195,13 +200,16 @@ class Transaction(Protocol):
 
     def task(self, task_id: str, *, lock: bool = False, share: bool = False) -> Task | None: ...
     def standing(
-        self, task_id: str, target: str | None = None, lease_id: str | None = None
+        self, task_id: str, scope: str | None = None, lease_id: str | None = None
     ) -> Standing | None:
-        """How a piece of authority stands now, in one look; hold the barrier before."""
+        """How a piece of authority stands now, in one look; hold the barrier before.
+
+        `scope` is the text of what is asked for or held, if anything is.
+        """
 
     def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]: ...
     def tasks_overdue(self, limit: int) -> Sequence[Task]:
-        """Open tasks past their deadline, locked, skipping those locked by others."""
+        """Open tasks past their deadline or fallen silent, locked; those locked by others not."""
 
     def add_task(self, task: Task) -> None: ...
     def save_task(self, task: Task) -> None: ...
@@ -254,6 +262,9 @@ class Transaction(Protocol):
         are skipped.
         """
 
+    def recent_ends(self, limit: int) -> Sequence[Lease]:
+        """The leases that ended last, newest first."""
+
     def active_leases(self) -> Sequence[Lease]: ...
     def unended_leases(self) -> Sequence[Lease]: ...
 
@@ -299,6 +310,8 @@ class Limits:
 
     Without `ceilings` there are none, without a `rate` nobody is too fast. A report of a leak is
     answered at a multiple of `leak_step`, so that the time it took tells nothing.
+    `ends_at_once` is how many credentials of one target are ended at the same time (the width of
+    its lane); only estimates are made of it.
     """
 
     longest_task: timedelta = timedelta(hours=8)
@@ -313,6 +326,8 @@ class Limits:
     leak_ends_siblings: bool = False
     reconcile_share: float = 0.5
     reconcile_floor: int = 5
+    missed_beats: int = 3
+    ends_at_once: int = 8
 
 
 @dataclass(frozen=True)

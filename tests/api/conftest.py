@@ -9,8 +9,8 @@ import pytest
 
 from tests.api.hall import Hall
 from tests.contract.databases import Databases
+from tests.contract.databases import databases as databases
 from tests.stack import stack as stack
-from valetkey.devstack.stack import Stack
 from valetkey.store.sql_store import SqlStore, open_store
 
 
@@ -19,12 +19,6 @@ def hall() -> Iterator[Hall]:
     """A hall whose store is in memory."""
     with ExitStack() as resources:
         yield Hall(resources)
-
-
-@pytest.fixture(scope="session")
-def databases(stack: Stack) -> Databases:
-    """Databases on the real PostgreSQL of the session."""
-    return Databases(stack)
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ TASK: Json = {
     "ended_at": None,
     "end_reason": None,
     "receipt_id": None,
+    "heartbeat": None,
+    "silent_at": None,
+    "fence": None,
 }
 LEASE: Json = {
     "id": "lease_1",
@@ -115,7 +118,23 @@ KILL: Json = {
     "released_by": None,
     "unended": 0,
     "ended": 2,
+    "states": {},
+    "last_proof_at": "2026-01-05T12:00:03+00:00",
+    "seconds_to_last_proof": 3.0,
+    "expected_seconds": 0.0,
     "cannot_be_cut": [],
+    "cannot_be_cut_until": None,
+}
+DRILL: Json = {
+    "drill": True,
+    "height": "vendor",
+    "subject": "acme",
+    "would_end": 7,
+    "targets": {"orders-db": 7},
+    "expected_seconds": 1.5,
+    "based_on_ends": 40,
+    "cannot_be_cut": [],
+    "cannot_be_cut_until": None,
 }
 FACT: Json = {
     "number": 7,

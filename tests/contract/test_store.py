@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import compress
 
 import pytest
 
 from tests.contract.examples import MINUTE, Examples
 from valetkey.core.facts import Fact, FactKind, HistoryQuery
 from valetkey.core.grant import GrantState
-from valetkey.core.kill import Height, Reach
+from valetkey.core.kill import Height, Reach, stops
 from valetkey.core.lease import LeaseState, Patience, Proof
 from valetkey.core.task import TaskState
 from valetkey.ports import Store
@@ -319,17 +320,26 @@ def test_a_claim_can_be_of_named_leases_but_not_of_full_targets(
         (Height.TASK, "task_1"),
         (Height.TARGET, "orders-db"),
         (Height.LEASE, "lease_0001"),
+        (Height.OWNER, "olivia@example.com"),
+        (Height.VENDOR, "acme"),
+        (Height.ISSUER, "cluster"),
+        (Height.SCOPE, "orders-db:read"),
     ],
 )
 def test_a_kill_covers_what_is_under_it(
     grounded: Store, some: Examples, height: Height, subject: str
 ) -> None:
     """At each height it is seen over its reach, and finds its leases; released, it is not."""
-    reach = Reach("agent_1", "task_1", "orders-db", "lease_0001")
-    other = Reach("agent_2", "task_2", "archive", "lease_0002")
+    scope = "orders-db:read{region=eu}"
+    who = {"owner": "olivia@example.com", "vendor": "acme", "issuer": "cluster"}
+    reach = Reach("agent_1", "task_1", "orders-db", "lease_0001", scope=scope, **who)
+    other = Reach("agent_2", "task_2", "archive", "lease_0002", "o", "v", "i", "archive:read")
     ordered = some.kill(height=height, subject=subject)
     stranger = {"agent_id": None, "task_id": None, "grant_id": None, "target": "archive"}
+    stranger |= {"owner": "", "scope": ""}
     with grounded.transaction() as tx:
+        tx.save_agent(some.agent(labels={"vendor": "acme"}))
+        tx.save_task(some.task(issuer="cluster"))
         tx.add_lease(some.lease(1))
         tx.add_lease(some.lease(2, **stranger))
         tx.add_kill(ordered)
@@ -339,9 +349,85 @@ def test_a_kill_covers_what_is_under_it(
         assert [x.id for x in tx.live_leases(ordered, 9)][: 1 + everything][0] == "lease_0001"
         assert len(tx.live_leases(ordered, 9)) == 1 + everything
         assert len(tx.live_leases(ordered, 1)) == 1
+        assert tx.has_subject(height, subject)
+        assert everything or not tx.has_subject(height, "x:y")
+        held = tx.standing("task_1", scope, "lease_0001")
+        assert held is not None and held.kills == (ordered,)
         tx.save_kill(replace(ordered, released_at=some.now, released_by="x"))
         assert tx.kills_over(reach) == []
         assert tx.kills_in_force() == []
+
+
+@pytest.mark.parametrize(
+    ("killed", "covered"),
+    [
+        ("orders-db:read", 4),
+        ("orders-db:read{region=eu}", 2),
+        ("orders-db:read{path=a.b/}", 1),
+        ("orders-db:read{path=a.b/c,region=eu}", 1),
+        ("orders-db:read{path=a/}", 0),
+        ("orders-db:rea", 0),
+        ("orders-d:read", 0),
+    ],
+)
+def test_a_kill_of_a_scope_covers_all_that_is_no_wider(
+    grounded: Store, some: Examples, killed: str, covered: int
+) -> None:
+    """Found in the store as it is decided in core, for leases and for what is asked."""
+    written = ("", "{region=eu}", "{region=us}", "{path=a.b/c,region=eu}")
+    ordered = some.kill(height=Height.SCOPE, subject=killed)
+    scopes = [f"orders-db:read{parameters}" for parameters in written]
+    with grounded.transaction() as tx:
+        for number, scope in enumerate(scopes, start=1):
+            tx.add_lease(some.lease(number, scope=scope))
+        tx.add_kill(ordered)
+        under = [stops(ordered, Reach(scope=scope)) for scope in scopes]
+        assert [x.scope for x in tx.live_leases(ordered, 9)] == list(compress(scopes, under))
+        for scope, stopped in zip(scopes, under, strict=True):
+            standing = tx.standing("task_1", scope)
+            assert standing is not None and bool(standing.kills) is stopped
+    assert sum(under) == covered
+
+
+def test_names_are_known_before_anything_was_issued_under_them(
+    store: Store, some: Examples
+) -> None:
+    """An agent's owner, vendor and issuer can be killed before its first lease."""
+    with store.transaction() as tx:
+        known = (
+            (Height.OWNER, "olivia@example.com"),
+            (Height.VENDOR, "acme"),
+            (Height.ISSUER, "cluster"),
+            (Height.AGENT, "agent_1"),
+        )
+        assert not any(tx.has_subject(*named) for named in known)
+        tx.add_agent(some.agent(labels={"vendor": "acme"}))
+        tx.add_binding(some.binding())
+        assert all(tx.has_subject(*named) for named in known)
+        tx.add_task(some.task())
+        assert tx.has_subject(Height.TASK, "task_1")
+
+
+def test_the_newest_ends_come_first(grounded: Store, some: Examples) -> None:
+    """So many as are wanted; nothing that has not ended."""
+    with grounded.transaction() as tx:
+        tx.add_lease(some.lease(1))
+        for number in (2, 3, 4):
+            tx.add_lease(some.lease(number).ended(Proof.VERIFIED, some.now + number * MINUTE))
+        assert [x.id for x in tx.recent_ends(2)] == ["lease_0004", "lease_0003"]
+        assert len(tx.recent_ends(9)) == 3
+
+
+def test_a_silent_task_is_overdue(grounded: Store, some: Examples) -> None:
+    """As one past its deadline is; one that beat in time is not."""
+    beat = {"heartbeat": timedelta(seconds=10), "beat_fence": 3}
+    with grounded.transaction() as tx:
+        tx.add_task(some.task(2, silent_at=some.now - MINUTE, **beat))
+        tx.add_task(some.task(3, silent_at=some.now + MINUTE, **beat))
+        assert [task.id for task in tx.tasks_overdue(9)] == ["task_2"]
+        silent = tx.task("task_2")
+        assert silent is not None
+        assert (silent.heartbeat, silent.beat_fence) == (timedelta(seconds=10), 3)
 
 
 def test_a_kill_counts_what_had_not_ended_before_it_nor_begun_after_its_release(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,9 +14,11 @@ from valetkey.core.catalogue import Catalogue, Parameter, ScopeDefinition, Targe
 from valetkey.core.errors import (
     BrokerError,
     InvalidParameter,
+    InvalidRequest,
     Killed,
     NotFound,
     OutsideTask,
+    StaleHeartbeat,
     TaskEnded,
     UnknownScope,
 )
@@ -113,12 +116,17 @@ def test_a_task_is_open_until_its_deadline_or_its_end() -> None:
 @pytest.mark.parametrize("height", list(Height))
 def test_a_kill_stops_what_is_under_it_and_nothing_else(height: Height) -> None:
     """Each height looks at its own part of the reach; unknown parts are never matched."""
-    kill = Kill("k", height, "" if height is Height.EVERYTHING else "x", "r", "b", NOW)
+    subject = {Height.EVERYTHING: "", Height.SCOPE: "x:read"}.get(height, "x")
+    kill = Kill("k", height, subject, "r", "b", NOW)
     under = {
         Height.AGENT: Reach(agent_id="x"),
         Height.TASK: Reach(task_id="x"),
         Height.TARGET: Reach(target="x"),
         Height.LEASE: Reach(lease_id="x"),
+        Height.OWNER: Reach(owner="x"),
+        Height.VENDOR: Reach(vendor="x"),
+        Height.ISSUER: Reach(issuer="x"),
+        Height.SCOPE: Reach(scope="x:read{region=eu}"),
         Height.EVERYTHING: Reach(),
     }
     for other, reach in under.items():
@@ -126,6 +134,45 @@ def test_a_kill_stops_what_is_under_it_and_nothing_else(height: Height) -> None:
     with pytest.raises(Killed):
         refuse_if_killed([kill], under[height])
     refuse_if_killed([], under[height])
+
+
+@pytest.mark.parametrize(
+    ("scope", "covered"),
+    [
+        ("orders-db:read{region=eu}", True),
+        ("orders-db:read{region=eu,table=a}", True),
+        ("orders-db:read{region=us}", False),
+        ("orders-db:read", False),
+        ("orders-db:write{region=eu}", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_kill_of_a_scope_stops_what_is_no_wider(scope: str | None, covered: bool) -> None:
+    """What is wider stays, and so does what has no scope that could be read."""
+    kill = Kill("k", Height.SCOPE, "orders-db:read{region=eu}", "r", "b", NOW)
+    assert stops(kill, Reach(scope=scope)) is covered
+
+
+def test_a_beat_is_taken_with_the_newest_fence_only() -> None:
+    """It moves silence on and the fence; an old fence changes nothing."""
+    beat = timedelta(seconds=10)
+    first = replace(TASK, heartbeat=beat).beaten(0, NOW, 3)
+    assert (first.beat_fence, first.silent_at) == (1, NOW + 3 * beat)
+    second = first.beaten(1, NOW + beat, 3)
+    assert (second.beat_fence, second.silent_at) == (2, NOW + 4 * beat)
+    with pytest.raises(StaleHeartbeat):
+        second.beaten(1, NOW + beat, 3)
+    with pytest.raises(InvalidRequest):
+        TASK.beaten(0, NOW, 3)
+
+
+def test_a_silent_task_is_not_open() -> None:
+    """Even before the sweep has come by."""
+    task = replace(TASK, heartbeat=timedelta(seconds=10)).beaten(0, NOW, 3)
+    task.is_open(NOW + timedelta(seconds=29))
+    with pytest.raises(TaskEnded):
+        task.is_open(NOW + timedelta(seconds=30))
 
 
 CATALOGUE = Catalogue(

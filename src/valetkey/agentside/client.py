@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode
 
 from valetkey.agentside.dpop import DpopKey
 from valetkey.agentside.identity import ProofSource
+from valetkey.agentside.pulse import Pulse
 from valetkey.agentside.session import Session
 from valetkey.agentside.wire import Answer, Refusal
 
@@ -67,10 +68,25 @@ class Valetkey:
 
     # --- tasks ------------------------------------------------------------------------------
 
-    def start_task(self, purpose: str, scopes: Sequence[str], ttl: int) -> Json:
-        """Start a task that may need `scopes`, for at most `ttl` seconds; the task."""
-        body = {"purpose": purpose, "scopes": list(scopes), "ttl": ttl}
+    def start_task(
+        self, purpose: str, scopes: Sequence[str], ttl: int, *, heartbeat: int | None = None
+    ) -> Json:
+        """Start a task that may need `scopes`, for at most `ttl` seconds; the task.
+
+        With a `heartbeat` it ends unless `heartbeat` is called so often (seconds).
+        """
+        body: Json = {"purpose": purpose, "scopes": list(scopes), "ttl": ttl}
+        if heartbeat is not None:
+            body["heartbeat"] = heartbeat
         return self.call("POST", "/v1/tasks", json=body).body
+
+    def heartbeat(self, task_id: str, fence: int) -> Json:
+        """Say that a task lives; the task, whose `fence` is for the next beat.
+
+        Refused with `stale_heartbeat` when somebody else has beaten for it since.
+        """
+        path = f"/v1/tasks/{quote(task_id)}/heartbeat"
+        return self.call("POST", path, json={"fence": fence}).body
 
     def end_task(self, task_id: str) -> Json:
         """End a task and with it every credential; the receipt. Ending twice is no error."""
@@ -90,11 +106,18 @@ class Valetkey:
         return receipt
 
     @contextmanager
-    def task(self, purpose: str, scopes: Sequence[str], ttl: int) -> Iterator[Json]:
-        """A task that ends, with all its credentials, when the block is left."""
-        task = self.start_task(purpose, scopes, ttl)
+    def task(
+        self, purpose: str, scopes: Sequence[str], ttl: int, *, heartbeat: int | None = None
+    ) -> Iterator[Json]:
+        """A task that ends, with all its credentials, when the block is left.
+
+        With a `heartbeat` (seconds) a thread beats for it meanwhile, so that it also ends soon
+        after this process dies.
+        """
+        task = self.start_task(purpose, scopes, ttl, heartbeat=heartbeat)
         try:
-            yield task
+            with Pulse(self, task) if heartbeat is not None else nullcontext():
+                yield task
         finally:
             self.end_task(task["id"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class Session:
         self._source = source
         self._keep_in = keep_in
         self._token = self._kept()
+        self._renewing = threading.Lock()
 
     def send(
         self,
@@ -82,11 +84,12 @@ class Session:
         return self.wire.send(method, url, signed, json=json)
 
     def access_token(self) -> str:
-        """A token that still lasts, exchanged anew when needed."""
-        if self._token is None or not self._token.lasts():
-            self._token = self._exchange()
-            self._keep(self._token)
-        return self._token.value
+        """A token that still lasts, exchanged anew when needed, once however many threads ask."""
+        with self._renewing:
+            if self._token is None or not self._token.lasts():
+                self._token = self._exchange()
+                self._keep(self._token)
+            return self._token.value
 
     def _exchange(self) -> AccessToken:
         proof = self._source.get()

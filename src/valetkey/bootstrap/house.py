@@ -240,6 +240,7 @@ def _limits(settings: Settings) -> Limits:
         rate=Rate(most.rate, most.burst),
         leak_ends_siblings=settings.leaks.end_siblings,
         longest_task=times.longest_task,
+        missed_beats=times.missed_beats,
         approval_wait=times.approval_wait,
         fresh_login=times.fresh_login,
     )

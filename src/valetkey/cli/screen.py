@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -73,6 +74,19 @@ class Screen:
     def aside(self, text: str) -> None:
         """Say something on stderr, to people at the terminal."""
         click.echo(clean(text), err=True)
+
+    @contextmanager
+    def bar(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar on stderr, filled by calling it with how many of how many; machines get none."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeElapsedColumn as Elapsed
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Elapsed())
+        console = Console(file=sys.stderr)
+        with Progress(*columns, console=console, disable=self.as_json) as progress:
+            task = progress.add_task(what, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
     def refused(self, problem: Mapping[str, object]) -> None:
         """A refusal: its code, why, and what to do now, to stderr; the same as JSON to stdout."""

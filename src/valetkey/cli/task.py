@@ -23,10 +23,22 @@ def task() -> None:
 @click.option("--purpose", required=True, help="What it is for, told to people.")
 @click.option("--scope", "scopes", multiple=True, required=True, help="A scope it may need.")
 @click.option("--ttl", type=SECONDS, required=True, help="How long it may last, like 30m.")
+@click.option("--heartbeat", type=SECONDS, help="End it unless it beats so often, like 30s.")
 @stands_at_desk("workload")
-def start(desk: Desk, purpose: str, scopes: tuple[str, ...], ttl: int) -> int:
+def start(
+    desk: Desk, purpose: str, scopes: tuple[str, ...], ttl: int, heartbeat: int | None
+) -> int:
     """Start a task that declares what it may need."""
-    return _shown(desk, desk.broker.start_task(purpose, scopes, ttl))
+    return _shown(desk, desk.broker.start_task(purpose, scopes, ttl, heartbeat=heartbeat))
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@click.option("--fence", type=int, required=True, help="As the last beat, or the start, showed.")
+@stands_at_desk("workload")
+def heartbeat(desk: Desk, task_id: str, fence: int) -> int:
+    """Say that a task lives; `fence` in the answer is for the next beat."""
+    return _shown(desk, desk.broker.heartbeat(task_id, fence))
 
 
 @task.command()
@@ -72,7 +84,7 @@ def list_(desk: Desk) -> int:
 
 def _shown(desk: Desk, found: dict[str, Any]) -> int:
     names = ("id", "state", "agent_id", "owner", "purpose", "scopes", "started_at", "deadline_at")
-    ended = ("ended_at", "end_reason", "receipt_id")
+    ended = ("heartbeat", "silent_at", "fence", "ended_at", "end_reason", "receipt_id")
     rows = {name: found.get(name) for name in names}
     desk.screen.show(found, rows | {name: found[name] for name in ended if found.get(name)})
     return DONE

@@ -220,6 +220,13 @@ class TaskEnded(BrokerError):
     next_action = "Start a new task if there is more to do."
 
 
+class StaleHeartbeat(BrokerError):
+    """A later beat was made than the one this beat knows of; nothing was changed."""
+
+    code = "stale_heartbeat"
+    next_action = "Stop, unless the later beat was your own: then read `fence` from the task."
+
+
 class InProgress(BrokerError):
     """The same request is being worked on, or was answered moments ago."""
 

@@ -47,6 +47,7 @@ class FactKind(StrEnum):
     LEASE_ADOPTED = "LeaseAdopted"
     FOREIGN_MARK_SEEN = "ForeignMarkSeen"
     RECONCILE_HELD = "ReconcileHeld"
+    KILL_DRILLED = "KillDrilled"
     KILL_ORDERED = "KillOrdered"
     KILL_RELEASED = "KillReleased"
     LEAK_REPORTED = "LeakReported"

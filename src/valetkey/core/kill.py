@@ -6,8 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
-from valetkey.core.errors import Killed
+from valetkey.core.errors import BrokerError, Killed
+from valetkey.core.scope import Scope
+
+VENDOR: Final = "vendor"
+"""The agents' label that a kill of a vendor looks at."""
 
 
 class Height(StrEnum):
@@ -16,13 +21,21 @@ class Height(StrEnum):
     LEASE = "lease"
     TASK = "task"
     AGENT = "agent"
+    OWNER = "owner"
+    VENDOR = "vendor"
+    ISSUER = "issuer"
+    SCOPE = "scope"
     TARGET = "target"
     EVERYTHING = "everything"
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One stop. `subject` is the id or name at that height, empty for everything."""
+    """One stop. `subject` is the id or name at that height, empty for everything.
+
+    For an owner it is the e-mail address, for a vendor the value of the agents' label `vendor`,
+    for an issuer the name of its record, for a scope its text.
+    """
 
     id: str
     height: Height
@@ -36,30 +49,48 @@ class Kill:
 
 @dataclass(frozen=True)
 class Reach:
-    """What a piece of authority is part of, so that kills can be held against it."""
+    """What a piece of authority is part of, so that kills can be held against it.
+
+    `issuer` names the record of the issuer whose proof the task was started with.
+    """
 
     agent_id: str | None = None
     task_id: str | None = None
     target: str | None = None
     lease_id: str | None = None
+    owner: str | None = None
+    vendor: str | None = None
+    issuer: str | None = None
+    scope: str | None = None
 
 
 def stops(kill: Kill, reach: Reach) -> bool:
-    """True when the kill covers this piece of authority."""
-    match kill.height:
-        case Height.EVERYTHING:
-            return True
-        case Height.AGENT:
-            return kill.subject == reach.agent_id
-        case Height.TASK:
-            return kill.subject == reach.task_id
-        case Height.TARGET:
-            return kill.subject == reach.target
-        case Height.LEASE:
-            return kill.subject == reach.lease_id
+    """True when the kill covers this piece of authority; an unknown part is never matched."""
+    if kill.height is Height.EVERYTHING:
+        return True
+    if kill.height is Height.SCOPE:
+        return _within(reach.scope, kill.subject)
+    part = {
+        Height.LEASE: reach.lease_id,
+        Height.TASK: reach.task_id,
+        Height.AGENT: reach.agent_id,
+        Height.OWNER: reach.owner,
+        Height.VENDOR: reach.vendor,
+        Height.ISSUER: reach.issuer,
+        Height.TARGET: reach.target,
+    }[kill.height]
+    return kill.subject == part
 
 
 def refuse_if_killed(kills: Iterable[Kill], reach: Reach) -> None:
     """Raise Killed when any kill in force covers the reach."""
     if any(stops(kill, reach) for kill in kills):
         raise Killed()
+
+
+def _within(scope: str | None, killed: str) -> bool:
+    """No wider than what was killed; a text that is no scope (an adopted object) never is."""
+    try:
+        return Scope.parse(scope) <= Scope.parse(killed)
+    except BrokerError:
+        return False

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from valetkey.core.errors import NotFound, OutsideTask, TaskEnded
+from valetkey.core.errors import (
+    InvalidRequest,
+    NotFound,
+    OutsideTask,
+    StaleHeartbeat,
+    TaskEnded,
+)
 from valetkey.core.scope import Scope, within_any
 
 
@@ -19,7 +25,12 @@ class TaskState(StrEnum):
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of work. `purpose` is an untrusted claim for people; it never decides."""
+    """One piece of work. `purpose` is an untrusted claim for people; it never decides.
+
+    `issuer` names the issuer record that the identity which started it came from. With a
+    `heartbeat` the task ends at `silent_at` unless it beats before; `beat_fence` is what the next
+    beat must show, so that a process that was replaced while it slept beats no more.
+    """
 
     id: str
     agent_id: str
@@ -35,6 +46,10 @@ class Task:
     decision_id: str | None = None
     on_behalf_of: str | None = None
     parent_id: str | None = None
+    issuer: str | None = None
+    heartbeat: timedelta | None = None
+    silent_at: datetime | None = None
+    beat_fence: int = 0
 
     @property
     def receipt_id(self) -> str:
@@ -47,14 +62,26 @@ class Task:
             raise NotFound()
 
     def is_open(self, now: datetime) -> None:
-        """Raise TaskEnded when it has ended or its deadline has passed."""
-        if self.state is TaskState.ENDED or now >= self.deadline_at:
+        """Raise TaskEnded when it has ended, its deadline has passed, or it has fallen silent."""
+        silent = self.silent_at is not None and now >= self.silent_at
+        if self.state is TaskState.ENDED or now >= self.deadline_at or silent:
             raise TaskEnded()
 
     def declares(self, scope: Scope) -> None:
         """Raise OutsideTask when the task did not say it may need this scope."""
         if not within_any(scope, self.scopes):
             raise OutsideTask()
+
+    def beaten(self, fence: int, now: datetime, missed: int) -> Task:
+        """The same task after a beat: silent only once `missed` beats in a row did not come.
+
+        Raises InvalidRequest when it declared no heartbeat, StaleHeartbeat for an old fence.
+        """
+        if self.heartbeat is None:
+            raise InvalidRequest("the task declared no heartbeat")
+        if fence != self.beat_fence:
+            raise StaleHeartbeat()
+        return replace(self, beat_fence=fence + 1, silent_at=now + missed * self.heartbeat)
 
     def ended(self, reason: str, at: datetime) -> Task:
         """The same task, ended; a second end changes nothing."""

@@ -9,6 +9,7 @@ from valetkey.core.agent import Agent, AgentState, Binding
 from valetkey.core.errors import (
     BindingTaken,
     InvalidRequest,
+    Killed,
     NameTaken,
     NotFound,
     OutsideTrustRule,
@@ -16,6 +17,7 @@ from valetkey.core.errors import (
     WrongDoor,
 )
 from valetkey.core.facts import Fact, FactKind
+from valetkey.core.kill import VENDOR, Reach
 from valetkey.core.lease import LIVE
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope, within_any
@@ -132,11 +134,12 @@ def change_agent(
     """Change team, labels or boundary; a boundary may only become narrower this way.
 
     Raises OutsideTrustRule, RoleRequired when it would widen, NotFound, InvalidRequest for any
-    other field.
+    other field, Killed when it would slip from under a kill of its vendor.
     """
     if not changes or not changes.keys() <= {"team", "labels", "boundary"}:
         raise InvalidRequest("team, labels and boundary can be changed")
     with broker.store.transaction() as tx:
+        tx.hold_barrier()
         agent = _mine(tx, caller, rule, agent_id)
         changed = replace(_touched(agent, caller), **changes)  # type: ignore[arg-type]
         if not all(within_any(scope, agent.boundary) for scope in changed.boundary):
@@ -144,6 +147,8 @@ def change_agent(
         changed = replace(changed, environment=changed.labels.get("environment", ""))
         if rule is not None:
             within_rule(rule, _as_new(changed))
+        if changed.labels.get(VENDOR) != agent.labels.get(VENDOR):
+            _stays_under_kills(tx, agent)
         tx.save_agent(changed)
         tx.record(_fact(FactKind.AGENT_CHANGED, changed, str(caller.principal)))
     return changed
@@ -190,6 +195,12 @@ def _bind(broker: Broker, tx: Transaction, agent: Agent, new: NewBinding, by: st
     fact = _fact(FactKind.AGENT_BOUND, agent, by)
     tx.record(replace(fact, body=bound))
     return binding
+
+
+def _stays_under_kills(tx: Transaction, agent: Agent) -> None:
+    reach = Reach(agent_id=agent.id, owner=agent.owner, vendor=agent.labels.get(VENDOR))
+    if tx.kills_over(reach):
+        raise Killed()
 
 
 def _touched(agent: Agent, caller: Caller) -> Agent:

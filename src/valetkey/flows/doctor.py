@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import HistoryQuery
-from valetkey.core.kill import Kill, Reach, stops
+from valetkey.core.kill import VENDOR, Kill, Reach, stops
 from valetkey.core.lease import LIVE, Lease, LeaseState
 from valetkey.core.task import TaskState
 from valetkey.ports import Broker, Found, Transaction
@@ -48,7 +48,7 @@ def _by_record(
     late = now - _moment(broker)
     for lease in unended:
         yield from _overrun(tx, lease, late)
-        yield from _under_kill(kills, lease, late)
+        yield from _under_kill(tx, kills, lease, late)
         yield from _forgotten(broker, lease, now)
         yield from _untold(tx, lease)
     living = Counter(lease.grant_id for lease in unended if lease.state in LIVE and lease.grant_id)
@@ -68,12 +68,31 @@ def _overrun(tx: Transaction, lease: Lease, late: datetime) -> Iterator[Violatio
         yield Violation("I18", lease.id, "would be acted on after its end at the back end")
 
 
-def _under_kill(kills: Sequence[Kill], lease: Lease, late: datetime) -> Iterator[Violation]:
+def _under_kill(
+    tx: Transaction, kills: Sequence[Kill], lease: Lease, late: datetime
+) -> Iterator[Violation]:
     """I8: nothing is active under a kill in force."""
-    reach = Reach(lease.agent_id, lease.task_id, lease.target, lease.id)
+    if not kills or lease.state not in LIVE:
+        return
+    reach = _reach(tx, lease)
     for kill in kills:
-        if lease.state in LIVE and stops(kill, reach) and kill.at < late:
+        if stops(kill, reach) and kill.at < late:
             yield Violation("I8", lease.id, f"lives under kill {kill.id}")
+
+
+def _reach(tx: Transaction, lease: Lease) -> Reach:
+    agent = tx.agent(lease.agent_id) if lease.agent_id else None
+    task = tx.task(lease.task_id) if lease.task_id else None
+    return Reach(
+        agent_id=lease.agent_id,
+        task_id=lease.task_id,
+        target=lease.target,
+        lease_id=lease.id,
+        owner=lease.owner,
+        vendor=agent.labels.get(VENDOR) if agent else None,
+        issuer=task.issuer if task else None,
+        scope=lease.scope,
+    )
 
 
 def _forgotten(broker: Broker, lease: Lease, now: datetime) -> Iterator[Violation]:

@@ -74,11 +74,12 @@ def close_task(tx: Transaction, task: Task, reason: str, by: str) -> None:
 
 
 def end_overdue_tasks(broker: Broker, limit: int = 64) -> int:
-    """End tasks whose deadline has passed; how many."""
+    """End tasks whose deadline has passed or that have fallen silent; how many."""
     with broker.store.transaction() as tx:
         overdue = tx.tasks_overdue(limit)
         for task in overdue:
-            close_task(tx, task, "deadline", CLOCK)
+            late = tx.now() >= task.deadline_at
+            close_task(tx, task, "deadline" if late else "heartbeat_missed", CLOCK)
     return len(overdue)
 
 

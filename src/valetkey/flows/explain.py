@@ -23,6 +23,6 @@ class Explanation:
 def explain(broker: Broker, caller: Caller, ask: Ask) -> Explanation:
     """What `request_credential` would decide; raises what it would raise before deciding."""
     with refusals_about(ask.task_id), broker.store.transaction() as tx:
-        standing = open_task(tx, caller, ask.task_id, ask.scope.target)
+        standing = open_task(tx, caller, ask.task_id, str(ask.scope))
         weighed = weigh(broker, tx, standing, ask)
     return Explanation(weighed.decision, weighed.ttl)

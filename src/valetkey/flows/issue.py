@@ -78,7 +78,7 @@ def _activate(
     """
     tx.hold_barrier()
     asked = order.lease
-    standing = tx.standing(asked.task_id or "", asked.target, asked.id)
+    standing = tx.standing(asked.task_id or "", asked.scope, asked.id)
     problem = _no_longer_wanted(standing, asked, minted, tx.now())
     lease = tx.lease(order.lease.id, lock=True)
     if lease is None:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from valetkey.core.errors import (
-    AlreadyDecided,
-    FreshLoginRequired,
-    InvalidRequest,
-    NotFound,
-    NotReady,
-    RoleRequired,
-)
+from valetkey.core.errors import AlreadyDecided, FreshLoginRequired, NotFound, RoleRequired
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.kill import Height, Kill
 from valetkey.core.lease import UNENDED, Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.flows.end_task import close_task
+from valetkey.flows.forecast import LAST, Forecast, forecast
+from valetkey.flows.kill_subject import known_subject, may_order
 from valetkey.flows.revoke import mark_ending
 from valetkey.flows.sweep import settle
 from valetkey.ports import Broker, Transaction
@@ -27,25 +22,27 @@ BATCH = 200
 
 @dataclass(frozen=True)
 class KillProgress:
-    """How far a kill is: what is left to end, and what cannot be cut until when."""
+    """How far a kill is: what is left to end, and when the last proof came or may come.
+
+    `last_proof_at` is None while anything is left, and when there was nothing to end.
+    """
 
     kill: Kill
     unended: tuple[Lease, ...]
     ended: int
+    last_proof_at: datetime | None
+    expected: Forecast
 
 
 def kill(broker: Broker, caller: Caller, height: Height, subject: str, reason: str) -> Kill:
     """Stop everything at this height, now and until released.
 
     After the first commit no authority is created or activated there; raises RoleRequired,
-    InvalidRequest, NotFound.
+    InvalidRequest, InvalidParameter, NotFound.
     """
-    if "operator" not in caller.roles:
-        raise RoleRequired()
-    if (height is Height.EVERYTHING) != (subject == ""):
-        raise InvalidRequest("name what to kill at every height but everything")
+    may_order(caller, height, subject)
     with broker.store.transaction() as tx:
-        known = _subject(broker, tx, height, subject)  # before anybody waits for us
+        known = known_subject(broker, tx, height, subject)  # before anybody waits for us
         tx.close_barrier()
         ordered = _order(broker, tx, caller, (height, known), reason)
     broker.failpoint("kill.ordered")
@@ -55,7 +52,10 @@ def kill(broker: Broker, caller: Caller, height: Height, subject: str, reason: s
 
 
 def enforce_kill(broker: Broker, ordered: Kill) -> int:
-    """Mark one batch of what a kill covers as ending; how many. Zero means all is marked."""
+    """Mark one batch of what a kill covers as ending; how many. Zero means all is marked.
+
+    The oldest come first, and are ended in that order: they have been out, and at risk, longest.
+    """
     by = f"kill {ordered.id}"
     with broker.store.transaction() as tx:
         if ordered.height is Height.TASK:
@@ -81,9 +81,12 @@ def kill_progress(broker: Broker, caller: Caller, kill_id: str) -> KillProgress:
         ordered = tx.kill(kill_id)
         if ordered is None:
             raise NotFound()
-        covered = tx.leases_under(ordered)
+        covered, ended, now = tx.leases_under(ordered), tx.recent_ends(LAST), tx.now()
     unended = tuple(lease for lease in covered if lease.state in UNENDED)
-    return KillProgress(ordered, unended, len(covered) - len(unended))
+    ends = [lease.ended_at for lease in covered if lease.ended_at is not None]
+    last = max(ends, default=None) if not unended else None
+    expected = forecast(unended, ended, broker.limits.ends_at_once, now)
+    return KillProgress(ordered, unended, len(covered) - len(unended), last, expected)
 
 
 def kill_now(broker: Broker, ordered: Kill) -> None:
@@ -113,35 +116,6 @@ def release_kill(broker: Broker, caller: Caller, kill_id: str) -> Kill:
         tx.save_kill(released)
         tx.record(_fact(FactKind.KILL_RELEASED, released, str(caller.principal)))
     return released
-
-
-def _subject(broker: Broker, tx: Transaction, height: Height, subject: str) -> str:
-    """The id that a kill is kept under; an agent may be named. Raises NotFound for a stranger.
-
-    A misspelt name must not look like a kill that worked.
-    """
-    if height is Height.AGENT:
-        agent = tx.agent(subject) or tx.agent_named(subject)
-        return agent.id if agent else _missing()
-    known = (
-        height is Height.EVERYTHING
-        or (height is Height.TASK and tx.task(subject) is not None)
-        or (height is Height.LEASE and tx.lease(subject) is not None)
-        or (height is Height.TARGET and _is_target(broker, tx, subject))
-    )
-    return subject if known else _missing()
-
-
-def _is_target(broker: Broker, tx: Transaction, name: str) -> bool:
-    """In the catalogue, or something still lives under its name."""
-    with suppress(NotReady):
-        if name in broker.rules().catalogue.targets:
-            return True
-    return bool(tx.live_leases(Kill("", Height.TARGET, name, "", "", tx.now()), 1))
-
-
-def _missing() -> str:
-    raise NotFound()
 
 
 def _order(

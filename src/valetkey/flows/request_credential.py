@@ -57,7 +57,7 @@ def _first(
     broker: Broker, tx: Transaction, caller: Caller, ask: Ask, redeliver: str | None
 ) -> Verdict:
     """The first transaction: an answer given before is not decided again."""
-    standing = open_task(tx, caller, ask.task_id, ask.scope.target)
+    standing = open_task(tx, caller, ask.task_id, str(ask.scope))
     earlier = tx.grant_by_key(ask.task_id, ask.idempotency_key)
     if earlier is None:
         return settle_verdict(broker, tx, weigh(broker, tx, standing, ask), ask, caller)

@@ -12,11 +12,12 @@ from valetkey.core.errors import (
     DeniedByPolicy,
     InvalidRequest,
     InvalidTtl,
+    Killed,
     NotFound,
     PolicyBroken,
 )
 from valetkey.core.facts import FactKind
-from valetkey.core.kill import Reach, refuse_if_killed
+from valetkey.core.kill import VENDOR, Reach
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
@@ -26,11 +27,15 @@ from valetkey.ports import Broker, Transaction
 
 @dataclass(frozen=True)
 class Plan:
-    """What a task is to be: free-text purpose, scopes it may need, and for how long."""
+    """What a task is to be: free-text purpose, scopes it may need, and for how long.
+
+    With a `heartbeat` it must say so often that it lives.
+    """
 
     purpose: str
     scopes: tuple[Scope, ...]
     lasts: timedelta
+    heartbeat: timedelta | None = None
 
 
 def start_task(broker: Broker, caller: Caller, plan: Plan) -> Task:
@@ -50,7 +55,11 @@ def _decide(
 ) -> tuple[Task, BrokerError | None]:
     tx.hold_barrier()
     agent = _sound(broker, tx, caller, plan)
-    refuse_if_killed(tx.kills_over(reach := Reach(agent_id=agent.id)), reach)
+    issuer = _issuer(tx, caller, agent)
+    vendor = agent.labels.get(VENDOR)
+    reach = Reach(agent_id=agent.id, owner=agent.owner, vendor=vendor, issuer=issuer)
+    if tx.kills_over(reach):
+        raise Killed()
     now = tx.now()
     question = Question(
         agent=agent, ttl=plan.lasts, now=now, task_owner=agent.owner, task_scopes=plan.scopes
@@ -69,6 +78,8 @@ def _decide(
         started_at=now,
         deadline_at=now + lasts,
         decision_id=decision_id,
+        issuer=issuer,
+        heartbeat=plan.heartbeat,
     )
     if decision.outcome is not Outcome.ALLOW:
         refusal = PolicyBroken if decision.problem else DeniedByPolicy
@@ -76,6 +87,8 @@ def _decide(
         tx.record(task_fact(FactKind.TASK_DENIED, task, str(caller.principal), error.code))
         error.recorded = True
         return task, error
+    if plan.heartbeat is not None:
+        task = task.beaten(task.beat_fence, now, broker.limits.missed_beats)
     tx.add_task(task)
     tx.record(task_fact(FactKind.TASK_STARTED, task, str(caller.principal)))
     return task, None
@@ -95,3 +108,9 @@ def _sound(broker: Broker, tx: Transaction, caller: Caller, plan: Plan) -> Agent
         broker.rules().catalogue.check_bound(scope)
         agent.bounds(scope)
     return agent
+
+
+def _issuer(tx: Transaction, caller: Caller, agent: Agent) -> str | None:
+    """The issuer record that the identity came from, as its binding names it."""
+    bound = (one for one in tx.bindings(agent.id) if one.id == caller.binding_id)
+    return next((one.issuer for one in bound), None)

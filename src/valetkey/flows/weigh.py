@@ -13,6 +13,7 @@ from valetkey.core.decision import Decision, Outcome, Question
 from valetkey.core.errors import (
     BrokerError,
     DeniedByPolicy,
+    Killed,
     NotFound,
     PolicyBroken,
     TaskEnded,
@@ -20,7 +21,7 @@ from valetkey.core.errors import (
 from valetkey.core.facts import FactKind
 from valetkey.core.grant import Grant, GrantState
 from valetkey.core.ids import LeaseId
-from valetkey.core.kill import Reach, refuse_if_killed
+from valetkey.core.kill import Reach
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.core.task import Task
@@ -52,7 +53,7 @@ def weigh(
 ) -> Weighed:
     """Decide one ask, writing nothing. The same for `request`, `collect` and `explain`.
 
-    `standing` comes from `open_task` for the ask's target, in this same transaction. Raises the
+    `standing` comes from `open_task` for the ask's scope, in this same transaction. Raises the
     BrokerError that says why there is nothing to decide.
     """
     task, agent = standing.task, standing.agent
@@ -62,7 +63,8 @@ def weigh(
     wanted = rules.catalogue.find(ask.scope)
     task.declares(ask.scope)
     agent.bounds(ask.scope)
-    refuse_if_killed(standing.kills, Reach(agent.id, task.id, ask.scope.target))
+    if standing.kills:
+        raise Killed()
     limits = [("scope", wanted.definition.max_ttl), ("task", _whole(task.deadline_at - now))]
     first = lowest_ttl(ask.ttl, limits)
     question = Question(
@@ -82,15 +84,15 @@ def weigh(
 
 
 def open_task(
-    tx: Transaction, caller: Caller, task_id: str, target: str | None = None
+    tx: Transaction, caller: Caller, task_id: str, scope: str | None = None
 ) -> Standing:
     """The caller's own open task and its agent, the task held against ending meanwhile.
 
-    Takes the kill barrier first, then looks; kills of `target` are looked at too. Raises NotFound,
+    Takes the kill barrier first, then looks; kills of `scope` are looked at too. Raises NotFound,
     TaskEnded, AgentNotAccepted, AgentDisabled.
     """
     tx.hold_barrier()
-    standing = tx.standing(task_id, target)
+    standing = tx.standing(task_id, scope)
     if standing is None:
         raise NotFound()
     standing.task.belongs_to(caller.agent_id, caller.jkt)

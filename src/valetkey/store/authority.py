@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from psycopg.rows import tuple_row
-from sqlalchemy import Table, bindparam, func, select
+from sqlalchemy import Table, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from valetkey.core.agent import Agent, Binding
@@ -21,6 +21,8 @@ from valetkey.store.standing import STANDING, standing_from
 from valetkey.store.tables import agents, approvals, bindings, decisions, grants, tasks
 
 NEWEST = 500
+_CLOCK = func.statement_timestamp()
+"""The database's time in a form that an index can be searched by, for it moves not meanwhile."""
 _TURN = f"SELECT pg_advisory_xact_lock({KEY}, hashtext(%(name)s))"
 
 
@@ -69,11 +71,12 @@ class Authority(Session):
         return mapping.task_from(row) if row else None
 
     def standing(
-        self, task_id: str, target: str | None = None, lease_id: str | None = None
+        self, task_id: str, scope: str | None = None, lease_id: str | None = None
     ) -> Standing | None:
         """The task held against ending, its agent, and the kills over both, in one statement."""
+        target = scope.partition(":")[0] if scope else None
         about = {"task_id": task_id, "target": target, "lease_id": lease_id}
-        return standing_from(self._joined(STANDING, about))
+        return standing_from(self._joined(STANDING, about), scope, lease_id)
 
     def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
         """The newest tasks."""
@@ -85,10 +88,11 @@ class Authority(Session):
         return [mapping.task_from(row) for row in self._many(query)]
 
     def tasks_overdue(self, limit: int) -> Sequence[Task]:
-        """Open tasks past their deadline, locked."""
+        """Open tasks past their deadline or fallen silent, locked."""
+        late = or_(tasks.c.deadline_at <= _CLOCK, tasks.c.silent_at <= _CLOCK)
         query = (
             select(tasks)
-            .where(tasks.c.state == "open", tasks.c.deadline_at <= func.clock_timestamp())
+            .where(tasks.c.state == "open", late)
             .order_by(tasks.c.deadline_at)
             .limit(limit)
             .with_for_update(skip_locked=True)

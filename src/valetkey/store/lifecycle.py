@@ -7,13 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 from psycopg.rows import tuple_row
-from sqlalchemy import ColumnElement, func, or_, select, true
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from valetkey.core.admission import Ceilings
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
-from valetkey.core.kill import Height, Kill, Reach
+from valetkey.core.kill import Height, Kill, Reach, stops
 from valetkey.core.lease import Lease
 from valetkey.store import mapping
+from valetkey.store.covered import NAMED, covered
 from valetkey.store.session import BARRIER, Session, all_of, by_id
 from valetkey.store.standing import KILLS_OVER
 from valetkey.store.tables import facts, fingerprints, kills, leases
@@ -42,7 +43,16 @@ class Lifecycle(Session):
 
     def kills_over(self, reach: Reach) -> Sequence[Kill]:
         """Kills in force over this piece of authority."""
-        return [mapping.kill_from(row) for row in self._each(KILLS_OVER, vars(reach))]
+        found = (mapping.kill_from(row) for row in self._each(KILLS_OVER, vars(reach)))
+        return [kill for kill in found if stops(kill, reach)]
+
+    def has_subject(self, height: Height, subject: str) -> bool:
+        """Whether anything of ours is known under this name at this height."""
+        under = covered(Kill("", height, subject, "", "", self.now()))
+        known = select(leases.c.id).where(under).exists()
+        beside = (select(column).where(column == subject) for column in NAMED.get(height, ()))
+        found = select(or_(known, *(named.exists() for named in beside)))
+        return bool(self._connection.execute(found).scalar_one())
 
     def kills_in_force(self) -> Sequence[Kill]:
         """Every kill that is not released."""
@@ -119,14 +129,21 @@ class Lifecycle(Session):
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Minting or active leases that a kill covers, locked."""
-        query = select(leases).where(LIVE, _covered(kill)).order_by(leases.c.id).limit(limit)
+        query = select(leases).where(LIVE, covered(kill)).order_by(leases.c.id).limit(limit)
         return [mapping.lease_from(row) for row in self._many(query.with_for_update())]
 
     def leases_under(self, kill: Kill) -> Sequence[Lease]:
         """What a kill covers and had not ended when it was ordered."""
-        unended_then = or_(leases.c.ended_at.is_(None), leases.c.ended_at >= kill.at)
+        ended_since = and_(leases.c.state == "ended", leases.c.ended_at >= kill.at)
+        unended_then = or_(UNENDED, ended_since)
         before = leases.c.created_at <= (kill.released_at or self.now())
-        return self._leases(_covered(kill), unended_then, before)
+        return self._leases(covered(kill), unended_then, before)
+
+    def recent_ends(self, limit: int) -> Sequence[Lease]:
+        """The leases that ended last, newest first."""
+        query = select(leases).where(leases.c.state == "ended")
+        query = query.order_by(leases.c.ended_at.desc()).limit(limit)
+        return [mapping.lease_from(row) for row in self._many(query)]
 
     def claim_due(
         self, limit: int, claim: timedelta, only: Sequence[str], but_targets: Sequence[str]
@@ -134,14 +151,14 @@ class Lifecycle(Session):
         """Claim due leases by pushing `due_at`; the claimer holds the new fence."""
         conditions = all_of(
             UNENDED,
-            leases.c.due_at <= func.clock_timestamp(),
+            leases.c.due_at <= func.statement_timestamp(),  # an index can be searched by it
             leases.c.id.in_(only) if only else None,
             leases.c.target.not_in(but_targets) if but_targets else None,
         )
         due = (
             select(leases.c.id)
             .where(*conditions)
-            .order_by(leases.c.due_at)
+            .order_by(leases.c.due_at, leases.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
             .cte("due")
@@ -179,20 +196,6 @@ _FIXED = frozenset(
     | {"minter", "handle", "created_at", "requested_ttl_seconds", "cut_by", "end_class"}
 )
 
-
-
-def _covered(kill: Kill) -> ColumnElement[bool]:
-    match kill.height:
-        case Height.EVERYTHING:
-            return true()
-        case Height.AGENT:
-            return leases.c.agent_id == kill.subject
-        case Height.TASK:
-            return leases.c.task_id == kill.subject
-        case Height.TARGET:
-            return leases.c.target == kill.subject
-        case Height.LEASE:
-            return leases.c.id == kill.subject
 
 
 def _matching(query: HistoryQuery) -> list[ColumnElement[bool]]:

@@ -8,20 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, Text, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Table, Text, and_, bindparam, func, or_, select
 
+from valetkey.core.kill import VENDOR, Reach, stops
 from valetkey.ports import Standing
 from valetkey.store import mapping
 from valetkey.store.tables import agents, kills, tasks
 
 
 def covering(**subjects: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Kills in force over everything, or over one of these subjects, named by its height."""
+    """Kills in force over everything, or over one of these subjects, named by its height.
+
+    Kills of scopes come for every scope of the target; which of them cover, `stops` says.
+    """
     each = (
         and_(kills.c.height == height, kills.c.subject == subject)
         for height, subject in subjects.items()
     )
-    return and_(kills.c.released_at.is_(None), or_(kills.c.height == "everything", *each))
+    scopes = and_(
+        kills.c.height == "scope",
+        func.split_part(kills.c.subject, ":", 1) == subjects["target"],
+    )
+    return and_(kills.c.released_at.is_(None), or_(kills.c.height == "everything", scopes, *each))
 
 
 def given(name: str) -> ColumnElement[Any]:
@@ -35,7 +43,13 @@ STANDING = (
     .outerjoin(
         kills,
         covering(
-            agent=agents.c.id, task=tasks.c.id, target=given("target"), lease=given("lease_id")
+            agent=agents.c.id,
+            task=tasks.c.id,
+            target=given("target"),
+            lease=given("lease_id"),
+            owner=tasks.c.owner,
+            vendor=agents.c.labels[VENDOR].astext,
+            issuer=tasks.c.issuer,
         ),
     )
     .where(tasks.c.id == bindparam("task_id"))
@@ -47,11 +61,16 @@ KILLS_OVER = select(kills).where(
         task=given("task_id"),
         target=given("target"),
         lease=given("lease_id"),
+        owner=given("owner"),
+        vendor=given("vendor"),
+        issuer=given("issuer"),
     )
 )
 
 
-def standing_from(rows: Sequence[tuple[Any, ...]]) -> Standing | None:
+def standing_from(
+    rows: Sequence[tuple[Any, ...]], scope: str | None, lease_id: str | None
+) -> Standing | None:
     """One row for each kill, or one without; None when there is no such task."""
     if not rows:
         return None
@@ -60,7 +79,17 @@ def standing_from(rows: Sequence[tuple[Any, ...]]) -> Standing | None:
     agent = mapping.agent_from(dict(zip(agent_names, rows[0][agent_part], strict=True)))
     over = [row[kill_part] for row in rows if row[kill_part][0] is not None]
     found = (mapping.kill_from(dict(zip(kill_names, kill, strict=True))) for kill in over)
-    return Standing(task, agent, tuple(found))
+    reach = Reach(
+        agent_id=agent.id,
+        task_id=task.id,
+        target=scope.partition(":")[0] if scope else None,
+        lease_id=lease_id,
+        owner=task.owner,
+        vendor=agent.labels.get(VENDOR),
+        issuer=task.issuer,
+        scope=scope,
+    )
+    return Standing(task, agent, tuple(kill for kill in found if stops(kill, reach)))
 
 
 def _parts(*tables: Table) -> Iterator[tuple[list[str], slice]]:

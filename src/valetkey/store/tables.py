@@ -105,6 +105,11 @@ tasks = Table(
     _text("decision_id", optional=True),
     _text("on_behalf_of", optional=True),
     _text("parent_id", optional=True),
+    _text("issuer", optional=True),
+    Column("heartbeat_seconds", Integer, nullable=True),
+    _instant("silent_at", optional=True),
+    Column("beat_fence", BigInteger, nullable=False, server_default=text("0")),
+    Index("ix_tasks_open_silent", "silent_at", postgresql_where=text("state = 'open'")),
     Index("ix_tasks_open_deadline", "deadline_at", postgresql_where=text("state = 'open'")),
     Index("ix_tasks_agent_id", "agent_id"),
     Index("ix_tasks_owner", "owner", "id"),
@@ -212,6 +217,7 @@ leases = Table(
         "state IN ('minting', 'active', 'ending', 'stuck', 'ended')", name="known_state"
     ),
     Index("ix_leases_due", "due_at", postgresql_where=text("state <> 'ended'")),
+    Index("ix_leases_ended_at", "ended_at", postgresql_where=text("state = 'ended'")),
     Index("ix_leases_live_target", "target", postgresql_where=text("state <> 'ended'")),
     Index(
         "ix_leases_live_agent", "agent_id", "task_id", postgresql_where=text("state <> 'ended'")

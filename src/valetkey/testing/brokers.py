@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from valetkey.core.agent import Agent, AgentState
+from valetkey.core.agent import Agent, AgentState, Binding
 from valetkey.core.ask import Ask
 from valetkey.core.catalogue import Catalogue, Parameter, ScopeDefinition, Target
 from valetkey.core.decision import Decision, Outcome, Question
@@ -168,7 +168,7 @@ class Stage:
             owner="olivia@example.com",
             team="refunds",
             environment="production",
-            labels={},
+            labels={"vendor": "acme"},
             boundary=tuple(Scope("orders-db", name) for name in ("read", "write", "drop")),
             state=AgentState.ACCEPTED,
             created_by="https://ci refunds",
@@ -177,4 +177,6 @@ class Stage:
         )
         with self.broker.store.transaction() as tx:
             tx.add_agent(agent)
+            claims = (("sub", "refund-bot"),)
+            tx.add_binding(Binding("binding_1", agent.id, "cluster", claims, "ci", EPOCH))
         return agent

@@ -13,7 +13,7 @@ from valetkey.core.agent import Agent, Binding
 from valetkey.core.decision import Decision
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
-from valetkey.core.kill import Kill, Reach, stops
+from valetkey.core.kill import VENDOR, Height, Kill, Reach, stops
 from valetkey.core.lease import LIVE, UNENDED, Lease, LeaseState
 from valetkey.core.task import Task, TaskState
 from valetkey.ports import Standing
@@ -114,6 +114,14 @@ class MemoryTransaction:
     def kill(self, kill_id: str) -> Kill | None:
         return self._state.kills.get(kill_id)
 
+    def has_subject(self, height: Height, subject: str) -> bool:
+        known = Kill("", height, subject, "", "", self.now())
+        agents = (self._of_agent(agent) for agent in self._state.agents.values())
+        tasks = (Reach(task_id=x.id, issuer=x.issuer) for x in self._state.tasks.values())
+        bound = (Reach(issuer=x.issuer) for x in self._state.bindings.values())
+        leases = (self._reach(lease) for lease in self._all())
+        return any(stops(known, reach) for reach in (*agents, *tasks, *bound, *leases))
+
     def add_kill(self, kill: Kill) -> None:
         self._state.kills[kill.id] = kill
 
@@ -153,13 +161,16 @@ class MemoryTransaction:
         return self._state.tasks.get(task_id)
 
     def standing(
-        self, task_id: str, target: str | None = None, lease_id: str | None = None
+        self, task_id: str, scope: str | None = None, lease_id: str | None = None
     ) -> Standing | None:
         task = self._state.tasks.get(task_id)
         agent = self._state.agents.get(task.agent_id) if task else None
         if task is None or agent is None:
             return None
-        reach = Reach(agent.id, task.id, target, lease_id)
+        target = scope.partition(":")[0] if scope else None
+        about = {"task_id": task.id, "issuer": task.issuer, "owner": task.owner}
+        held = {"scope": scope, "target": target, "lease_id": lease_id}
+        reach = replace(self._of_agent(agent), **about, **held)
         return Standing(task, agent, tuple(self.kills_over(reach)))
 
     def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
@@ -174,7 +185,8 @@ class MemoryTransaction:
         late = [
             task
             for task in self._state.tasks.values()
-            if task.state is TaskState.OPEN and task.deadline_at <= self.now()
+            if task.state is TaskState.OPEN
+            and min(task.deadline_at, task.silent_at or task.deadline_at) <= self.now()
         ]
         return late[:limit]
 
@@ -285,17 +297,21 @@ class MemoryTransaction:
         return next((name for name, count, most in counts if count >= most), None)
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
-        live = (x for x in self._all() if x.state in LIVE and stops(kill, _reach(x)))
+        live = (x for x in self._all() if x.state in LIVE and stops(kill, self._reach(x)))
         return self._sorted(live)[:limit]
 
     def leases_under(self, kill: Kill) -> Sequence[Lease]:
         return self._sorted(
             x
             for x in self._all()
-            if stops(kill, _reach(x))
+            if stops(kill, self._reach(x))
             and (x.ended_at is None or x.ended_at >= kill.at)
             and x.created_at <= (kill.released_at or self.now())
         )
+
+    def recent_ends(self, limit: int) -> Sequence[Lease]:
+        ended = [(x.ended_at, x.id, x) for x in self._all() if x.ended_at is not None]
+        return [x for _, _, x in sorted(ended, reverse=True)[:limit]]
 
     def claim_due(
         self, limit: int, claim: timedelta, only: Sequence[str], but_targets: Sequence[str]
@@ -329,12 +345,26 @@ class MemoryTransaction:
         return list(self._state.leases.values())
 
     @staticmethod
+    def _of_agent(agent: Agent) -> Reach:
+        return Reach(agent_id=agent.id, owner=agent.owner, vendor=agent.labels.get(VENDOR))
+
+    def _reach(self, lease: Lease) -> Reach:
+        agent = self._state.agents.get(lease.agent_id or "")
+        task = self._state.tasks.get(lease.task_id or "")
+        return Reach(
+            agent_id=lease.agent_id,
+            task_id=lease.task_id,
+            target=lease.target,
+            lease_id=lease.id,
+            owner=lease.owner,
+            vendor=agent.labels.get(VENDOR) if agent else None,
+            issuer=task.issuer if task else None,
+            scope=lease.scope,
+        )
+
+    @staticmethod
     def _sorted(found: Iterator[Lease]) -> list[Lease]:
         return sorted(found, key=lambda x: x.id)
-
-
-def _reach(lease: Lease) -> Reach:
-    return Reach(lease.agent_id, lease.task_id, lease.target, lease.id)
 
 
 def _matches(recorded: RecordedFact, query: HistoryQuery) -> bool:

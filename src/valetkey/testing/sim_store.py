@@ -20,7 +20,7 @@ from valetkey.core.decision import Decision
 from valetkey.core.errors import StoreUnavailable
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
-from valetkey.core.kill import Kill, Reach
+from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import LIVE, UNENDED, Lease, LeaseState
 from valetkey.core.task import Task
 from valetkey.ports import Standing
@@ -147,6 +147,10 @@ class SimTransaction:
     def kill(self, kill_id: str) -> Kill | None:
         return cast("Kill | None", self._row("kills", kill_id, UPDATE))
 
+    def has_subject(self, height: Height, subject: str) -> bool:
+        self._statement("has subject", subject)
+        return self._snapshot.has_subject(height, subject)
+
     def add_kill(self, kill: Kill) -> None:
         self._insert("kills", kill)
 
@@ -200,11 +204,11 @@ class SimTransaction:
         return cast("Task | None", self._row("tasks", task_id, _strength(lock, share)))
 
     def standing(
-        self, task_id: str, target: str | None = None, lease_id: str | None = None
+        self, task_id: str, scope: str | None = None, lease_id: str | None = None
     ) -> Standing | None:
         """Only the task is read again after waiting for it; agent and kills are as they were."""
         self._statement("standing of", task_id)
-        standing = self._snapshot.standing(task_id, target, lease_id)
+        standing = self._snapshot.standing(task_id, scope, lease_id)
         if standing is not None and self._take(("tasks", task_id), SHARE):
             standing = replace(standing, task=self._snapshot.state.tasks[task_id])
         return standing
@@ -300,6 +304,10 @@ class SimTransaction:
     ) -> Sequence[Lease]:
         self._statement("leases")
         return self._snapshot.leases(state, agent_id, owner)
+
+    def recent_ends(self, limit: int) -> Sequence[Lease]:
+        self._statement("recent ends")
+        return self._snapshot.recent_ends(limit)
 
     def active_leases(self) -> Sequence[Lease]:
         self._statement("active leases")

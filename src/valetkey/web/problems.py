@@ -45,6 +45,7 @@ STATUS: Final[Mapping[type[BrokerError], int]] = {
     errors.Killed: 403,
     errors.NotFound: 404,
     errors.TaskEnded: 409,
+    errors.StaleHeartbeat: 409,
     errors.InProgress: 409,
     errors.AlreadyDelivered: 409,
     errors.RedeliveryRefused: 409,

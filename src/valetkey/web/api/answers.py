@@ -8,6 +8,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Proof = Literal["verified", "confirmed", "expired", "never_existed", "written_off"]
+KillHeight = Literal[
+    "lease", "task", "agent", "owner", "vendor", "issuer", "scope", "target", "everything"
+]
 
 
 class Answer(BaseModel):
@@ -81,6 +84,9 @@ class Task(Answer):
     ended_at: datetime | None
     end_reason: str | None
     receipt_id: str | None
+    heartbeat: int | None
+    silent_at: datetime | None
+    fence: int | None
 
 
 class Lease(Answer):
@@ -193,10 +199,10 @@ class Uncuttable(Answer):
 
 
 class Kill(Answer):
-    """A stop and how far it is."""
+    """A stop and how far it is; `cannot_be_cut` names at most 100, those that last longest."""
 
     id: str
-    height: Literal["lease", "task", "agent", "target", "everything"]
+    height: KillHeight
     subject: str
     reason: str
     by: str
@@ -205,7 +211,26 @@ class Kill(Answer):
     released_by: str | None
     unended: int
     ended: int
+    states: dict[str, int]
+    last_proof_at: datetime | None
+    seconds_to_last_proof: float | None
+    expected_seconds: float | None
     cannot_be_cut: list[Uncuttable]
+    cannot_be_cut_until: datetime | None
+
+
+class Drill(Answer):
+    """What a kill would end now, and an estimate of the seconds until all is proven."""
+
+    drill: Literal[True]
+    height: KillHeight
+    subject: str
+    would_end: int
+    targets: dict[str, int]
+    expected_seconds: float | None
+    based_on_ends: int
+    cannot_be_cut: list[Uncuttable]
+    cannot_be_cut_until: datetime | None
 
 
 class Fact(Answer):

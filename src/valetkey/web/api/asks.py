@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 
 from valetkey.core.ask import Ask, ttl_of
+from valetkey.core.errors import InvalidRequest
 from valetkey.core.kill import Height
 from valetkey.core.leak import LONGEST
 from valetkey.core.scope import Scope
 from valetkey.flows.agents import NewAgent, NewBinding
 from valetkey.flows.start_task import Plan
+from valetkey.web.api.answers import KillHeight
 from valetkey.web.bodies import Body
 from valetkey.web.queries import EMAIL, NAME, path_id
 
@@ -32,7 +37,8 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Name = Annotated[str, _pattern(NAME)]
 Email = Annotated[str, _pattern(EMAIL)]
 LabelName = Annotated[str, _pattern(r"[a-z][a-z0-9_.-]{0,62}")]
-LabelValue = Annotated[str, _pattern(r"[A-Za-z0-9][A-Za-z0-9_.@/-]{0,127}")]
+LABEL_VALUE = r"[A-Za-z0-9][A-Za-z0-9_.@/-]{0,127}"
+LabelValue = Annotated[str, _pattern(LABEL_VALUE)]
 Said = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_spoken)]
 Claims = Annotated[
     dict[
@@ -98,15 +104,23 @@ class AgentChange(Body):
 
 
 class TaskAsk(Body):
-    """A piece of work: why, what it may need, and for how many seconds."""
+    """A piece of work: why, what it may need, for how many seconds, and how often it beats."""
 
     purpose: Said
     scopes: Annotated[list[ScopeText], Field(min_length=1, max_length=64)]
     ttl: Ttl
+    heartbeat: Annotated[int, Field(ge=1, le=3600)] | None = None
 
     def value(self) -> Plan:
         """The same in core terms; raises InvalidTtl, InvalidRequest or InvalidParameter."""
-        return Plan(self.purpose, _scopes(self.scopes), ttl_of(self.ttl))
+        beat = timedelta(seconds=self.heartbeat) if self.heartbeat is not None else None
+        return Plan(self.purpose, _scopes(self.scopes), ttl_of(self.ttl), beat)
+
+
+class Beat(Body):
+    """A sign of life; `fence` is the one of the last answer."""
+
+    fence: Annotated[int, Field(ge=1, le=2**53)]
 
 
 class ExplainAsk(Body):
@@ -148,16 +162,29 @@ class Verdict(Body):
     shown_hash: Annotated[str, _pattern(r"[0-9a-f]{64}")]
 
 
-class KillAsk(Body):
-    """A stop at some height; `subject` is empty for everything."""
+SUBJECTS: Mapping[Height, str] = {
+    Height.OWNER: EMAIL,
+    Height.VENDOR: LABEL_VALUE,
+    Height.ISSUER: r"[\x21-\x7e]{1,255}",
+    Height.SCOPE: r"[\x21-\x7e]{3,512}",
+}
+"""The form of a kill's subject where it is no id or plain name."""
 
-    height: Literal["lease", "task", "agent", "target", "everything"]
-    subject: Annotated[str, _pattern(r"[a-z0-9_-]{0,64}")] = ""
+
+class KillAsk(Body):
+    """A stop at some height; `subject` is empty for everything. A drill stops nothing."""
+
+    height: KillHeight
+    subject: Annotated[str, _pattern(r"[\x21-\x7e]{0,512}")] = ""
     reason: Said
+    drill: bool = False
 
     def at(self) -> Height:
-        """The height."""
-        return Height(self.height)
+        """The height; raises InvalidRequest when the subject is not of its form."""
+        height = Height(self.height)
+        if not re.fullmatch(SUBJECTS.get(height, r"[a-z0-9_-]{0,64}"), self.subject):
+            raise InvalidRequest("subject is not of the form that its height has")
+        return height
 
 
 def _scopes(texts: list[str]) -> tuple[Scope, ...]:

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 
+from valetkey.flows.drill_kill import drill_kill
 from valetkey.flows.kill import kill, kill_now, kill_progress, release_kill
 from valetkey.web.api import answers, shapes
 from valetkey.web.api.asks import KillAsk
@@ -21,12 +22,18 @@ router = APIRouter(prefix="/v1/kill", tags=["kill"])
 
 
 @router.post(
-    "", status_code=202, responses=responses(s202=answers.Kill), openapi_extra=takes(KillAsk)
+    "",
+    status_code=202,
+    responses=responses(s200=answers.Drill, s202=answers.Kill),
+    openapi_extra=takes(KillAsk),
 )
 def order(
     caller: Person, asked: Annotated[KillAsk, Depends(reads(KillAsk))], desk: At
 ) -> JSONResponse:
-    """Stop everything at a height, now and until released, and work on it at once."""
+    """Stop everything at a height, now and until released, and work on it at once; or drill it."""
+    if asked.drill:
+        drilled = drill_kill(desk.broker, caller, asked.at(), asked.subject, asked.reason)
+        return JSONResponse(shapes.drill(drilled))
     ordered = kill(desk.broker, caller, asked.at(), asked.subject, asked.reason)
     kill_now(desk.broker, ordered)
     return JSONResponse(shapes.kill(kill_progress(desk.broker, caller, ordered.id)), 202)
@@ -34,7 +41,7 @@ def order(
 
 @router.get("/{kill_id}", responses=responses(s200=answers.Kill))
 def progress(kill_id: str, caller: Person, desk: At) -> JSONResponse:
-    """How far a kill is, and what cannot be cut until when."""
+    """How far a kill is, when the last proof came, and what cannot be cut until when."""
     return JSONResponse(shapes.kill(kill_progress(desk.broker, caller, path_id("kill", kill_id))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from valetkey.core.grant import GrantState
 from valetkey.core.lease import Lease, Proof
 from valetkey.core.task import Task
 from valetkey.flows.approve import fresh_name
+from valetkey.flows.drill_kill import Drill
 from valetkey.flows.end_task import Receipt
 from valetkey.flows.explain import Explanation
 from valetkey.flows.kill import KillProgress
@@ -20,6 +22,7 @@ from valetkey.flows.look import Lineage, SeenAgent, SeenGrant
 from valetkey.ports import Broker
 
 Json = dict[str, Any]
+NAMED = 100
 
 
 def agent(seen: SeenAgent) -> Json:
@@ -66,6 +69,9 @@ def task(one: Task) -> Json:
         "ended_at": _at(one.ended_at),
         "end_reason": one.end_reason,
         "receipt_id": one.receipt_id if one.ended_at else None,
+        "heartbeat": _seconds(one.heartbeat) if one.heartbeat else None,
+        "silent_at": _at(one.silent_at),
+        "fence": one.beat_fence if one.heartbeat else None,
     }
 
 
@@ -142,8 +148,7 @@ def receipt(one: Receipt) -> Json:
 
 def kill(progress: KillProgress) -> Json:
     """A kill and how far it is; what cannot be cut before its own end is named."""
-    ordered = progress.kill
-    uncuttable = [held for held in progress.unended if held.end_class is Proof.EXPIRED]
+    ordered, last = progress.kill, progress.last_proof_at
     return {
         "id": ordered.id,
         "height": ordered.height.value,
@@ -155,11 +160,43 @@ def kill(progress: KillProgress) -> Json:
         "released_by": ordered.released_by,
         "unended": len(progress.unended),
         "ended": progress.ended,
+        "states": _counted(held.state.value for held in progress.unended),
+        "last_proof_at": _at(last),
+        "seconds_to_last_proof": (last - ordered.at).total_seconds() if last else None,
+        "expected_seconds": progress.expected.seconds,
+        **_uncuttable(progress.unended),
+    }
+
+
+def drill(one: Drill) -> Json:
+    """What a kill would do."""
+    return {
+        "drill": True,
+        "height": one.height.value,
+        "subject": one.subject,
+        "would_end": len(one.would_end),
+        "targets": _counted(held.target for held in one.would_end),
+        "expected_seconds": one.expected.seconds,
+        "based_on_ends": one.expected.based_on,
+        **_uncuttable(one.would_end),
+    }
+
+
+def _uncuttable(leases: Iterable[Lease]) -> Json:
+    """What cannot be cut before its own end: those that last longest, and until when."""
+    found = [held for held in leases if held.end_class is Proof.EXPIRED]
+    found.sort(key=lambda held: held.backend_expires_at, reverse=True)
+    return {
         "cannot_be_cut": [
             {"lease": held.id, "still_valid_until": _at(held.still_valid_until)}
-            for held in uncuttable
+            for held in found[:NAMED]
         ],
+        "cannot_be_cut_until": _at(found[0].still_valid_until) if found else None,
     }
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
 
 
 def explanation(one: Explanation, asked: timedelta) -> Json:

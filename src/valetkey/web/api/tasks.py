@@ -10,10 +10,11 @@ from fastapi.responses import JSONResponse
 from valetkey.flows import look
 from valetkey.flows.end_task import Receipt, end_task
 from valetkey.flows.end_task import receipt as receipt_of
+from valetkey.flows.heartbeat import heartbeat
 from valetkey.flows.start_task import start_task
 from valetkey.web.api import answers, shapes
-from valetkey.web.api.asks import TaskAsk
-from valetkey.web.auth import AgentOrPerson, PacedAgent, Room
+from valetkey.web.api.asks import Beat, TaskAsk
+from valetkey.web.auth import Agent, AgentOrPerson, PacedAgent, Room
 from valetkey.web.bodies import Nothing, reads
 from valetkey.web.desk import At
 from valetkey.web.paper import answers as responses
@@ -50,6 +51,17 @@ def task(task_id: str, caller: AgentOrPerson, desk: At) -> JSONResponse:
 def receipt(task_id: str, caller: AgentOrPerson, desk: At) -> JSONResponse:
     """The receipt of an ended task, as far as it is now."""
     return JSONResponse(shapes.receipt(receipt_of(desk.broker, caller, path_id("task", task_id))))
+
+
+@router.post(
+    "/{task_id}/heartbeat", responses=responses(s200=answers.Task), openapi_extra=takes(Beat)
+)
+def beat(
+    task_id: str, caller: Agent, asked: Annotated[Beat, Depends(reads(Beat))], desk: At
+) -> JSONResponse:
+    """Say that the task lives; `fence` in the answer is for the next beat."""
+    beaten = heartbeat(desk.broker, caller, path_id("task", task_id), asked.fence)
+    return JSONResponse(shapes.task(beaten))
 
 
 @router.post(

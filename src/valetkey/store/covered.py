@@ -1,0 +1,63 @@
+"""Which leases a kill covers, as a condition that PostgreSQL can look for.
+
+It must say of every lease what `core.kill.stops` says of its reach.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, and_, func, select, true
+
+from valetkey.core.kill import VENDOR, Height, Kill
+from valetkey.core.scope import Scope
+from valetkey.store.tables import agents, bindings, leases, tasks
+
+_OF_VENDOR = agents.c.labels[VENDOR].astext
+_COLUMNS: Mapping[Height, Column[Any]] = {
+    Height.AGENT: leases.c.agent_id,
+    Height.TASK: leases.c.task_id,
+    Height.TARGET: leases.c.target,
+    Height.LEASE: leases.c.id,
+    Height.OWNER: leases.c.owner,
+}
+NAMED: Mapping[Height, Sequence[ColumnElement[Any]]] = {
+    Height.AGENT: (agents.c.id,),
+    Height.TASK: (tasks.c.id,),
+    Height.OWNER: (agents.c.owner,),
+    Height.VENDOR: (_OF_VENDOR,),
+    Height.ISSUER: (tasks.c.issuer, bindings.c.issuer),
+}
+"""Where a subject may be known although no lease was ever made under it."""
+
+
+def covered(kill: Kill) -> ColumnElement[bool]:
+    """The leases under a kill; raises InvalidRequest for a scope that cannot be read."""
+    match kill.height:
+        case Height.EVERYTHING:
+            return true()
+        case Height.VENDOR:
+            of_vendor = select(agents.c.id).where(kill.subject == _OF_VENDOR)
+            return leases.c.agent_id.in_(of_vendor)
+        case Height.ISSUER:
+            of_issuer = select(tasks.c.id).where(tasks.c.issuer == kill.subject)
+            return leases.c.task_id.in_(of_issuer)
+        case Height.SCOPE:
+            return _within(Scope.parse(kill.subject))
+        case height:
+            return _COLUMNS[height] == kill.subject
+
+
+def _within(killed: Scope) -> ColumnElement[bool]:
+    """Scopes no wider than this one; leases hold them as `Scope` writes them."""
+    action = func.split_part(leases.c.scope, "{", 1) == f"{killed.target}:{killed.name}"
+    parts = (leases.c.scope.regexp_match(_part(*pair)) for pair in killed.parameters)
+    return and_(leases.c.target == killed.target, action, *parts)
+
+
+def _part(key: str, top: str) -> str:
+    """One parameter, exactly or below a prefix, as it stands between braces and commas."""
+    below = "[^,}]*" if top.endswith("/") else ""
+    return f"[{{,]{key}={re.escape(top)}{below}[,}}]"

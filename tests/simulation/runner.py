@@ -86,7 +86,8 @@ def play_many(first: int, most: int, seconds: float) -> Tally:
 def story_of(seed: int, parts: Parts | None = None) -> str:
     """Who did what in order, and how it ended."""
     world = cast(World(seed, parts, told=True))
-    lines = world.scheduler.story or []
+    lines = world.scheduler.story
+    assert lines is not None
     try:
         world.run()
     except (Exception, Broken):  # noqa: BLE001 - it is told, not handled

@@ -114,11 +114,12 @@ class Watch:
     def makes(self, thing: Thing) -> None:
         """I1: written before done; and not ended while its mint could still be running."""
         lease = self.store.state.leases.get(thing.lease_id)
-        self.ever.add(thing.lease_id)
         if lease is None:
             raise Violation(f"I1 {thing.lease_id} is made, and no row remembers it")
-        if lease.state is ENDED and in_time(thing, lease):
-            raise Violation(f"I4 {lease.id} is made in time, and had been said to be over")
+        if in_time(thing, lease):
+            self.ever.add(thing.lease_id)
+            if lease.state is ENDED:
+                raise Violation(f"I4 {lease.id} is made in time, and had been said to be over")
 
     def hands_out(self, lease_id: str) -> None:
         """I5, I6: only what was active, and nothing before the end of the one before is proven."""

@@ -28,7 +28,7 @@ from valetkey.testing.memory_store import MemoryStore, MemoryTransaction, _State
 from valetkey.testing.sim_locks import KEY_SHARE, NO_KEY_UPDATE, SHARE, UPDATE, Key, Locks
 from valetkey.testing.sim_steps import Alone, Steps
 
-BARRIER: Key = ("barrier", "")
+BARRIER: Key = ("kill", "barrier")
 EVERY = 1_000_000
 
 

@@ -38,7 +38,7 @@ test-fast: $(READY)  ## What needs no server, in under a minute
 	$(BIN)/python -m pytest tests/unit tests/flows tests/identity tests/house
 
 faults: $(READY)  ## Kill loops, fifty times each
-	VALETKEY_FAULT_ROUNDS=50 $(BIN)/python -m pytest tests/faults
+	VALETKEY_FAULT_ROUNDS=50 $(BIN)/python -m pytest tests/faults --timeout=3600
 
 lint: $(READY)  ## ruff, mypy, import-linter, deptry
 	$(BIN)/ruff check src tests bench migrations

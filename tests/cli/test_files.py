@@ -78,7 +78,9 @@ def test_the_pins_are_printed_as_hcl(terminal: Terminal, files: Path) -> None:
     done = terminal.run(*pins)
     assert done.exit_code == 0
     assert 'path "database-orders/roles/vk-abcdefe1-' in done.stdout
-    assert set(terminal.json(*pins)) == {"valetkey-writer-orders-db"}
+    texts = terminal.json(*pins)
+    assert set(texts) == {"valetkey-writer-orders-db", "part of the ender's, for database-orders"}
+    assert 'path "database-orders/roles/end-vk-*"' in texts["part of the ender's, for database-orders"]
     assert terminal.run(*pins, "--target", "nowhere").exit_code == 2
 
 

@@ -51,7 +51,11 @@ def check(ctx: click.Context, folder: Path, as_json: bool) -> None:
 def openbao_policy(
     ctx: click.Context, folder: Path, as_json: bool, installation: str, targets: tuple[str, ...]
 ) -> None:
-    """Print the OpenBao policy that pins the catalogue, for an administrator to write."""
+    """Print the OpenBao policies that pin the catalogue, for an administrator to write.
+
+    The last one of each mount is a part of the ender's policy: the one way to drop a role that
+    OpenBao forgot when it was killed.
+    """
     from valetkey.minters import pins
     from valetkey.policy.catalogue import load_catalogue
     from valetkey.policy.problems import FilesInvalid
@@ -67,6 +71,8 @@ def openbao_policy(
     texts = {
         pins.policy_name(name): pins.openbao_policy(found, (name,), installation) for name in wanted
     }
+    for mount in sorted({found.targets[name].mount for name in wanted}):
+        texts[f"part of the ender's, for {mount}"] = pins.forgotten_policy(mount)
     if as_json:
         screen.document(texts)
         return

@@ -260,7 +260,7 @@ GRANT USAGE ON SCHEMA public TO "{app}";
 GRANT SELECT, INSERT ON facts, decisions, approvals TO "{app}";
 GRANT SELECT, INSERT, UPDATE ON agents, bindings, tasks, grants, leases, kills TO "{app}";
 GRANT SELECT, INSERT, DELETE ON uses TO "{app}";
-GRANT SELECT ON installation TO "{app}";
+GRANT SELECT ON installation, alembic_version TO "{app}";
 """
 
 CLAIM = """

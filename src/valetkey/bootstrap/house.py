@@ -32,6 +32,7 @@ from valetkey.minters.signed_token import SignedToken
 from valetkey.policy.rules import ActiveRules, load_rules
 from valetkey.ports import Broker, Limits, Minter
 from valetkey.settings import Settings, Times
+from valetkey.store.migrations import behind
 from valetkey.store.sql_store import SqlStore, open_store
 
 log = structlog.get_logger()
@@ -109,10 +110,10 @@ class House:
 
     def _store_problem(self) -> str | None:
         try:
-            self.store.now()
+            revision = self.store.schema()
         except BrokerError as away:
             return away.detail
-        return None
+        return "the schema is behind: run `valetkey migrate`" if behind(revision) else None
 
 
 def build_house(

@@ -6,9 +6,6 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 
 import valetkey
 
@@ -25,15 +22,13 @@ def unmigrate(url: str, *, to: str = "base") -> None:
     command.downgrade(_configuration(url), to)
 
 
-def pending(url: str) -> bool:
-    """True when the database is not at the newest revision."""
-    engine = create_engine(url, hide_parameters=True)
-    try:
-        with engine.connect() as connection:
-            at = MigrationContext.configure(connection).get_current_revision()
-    finally:
-        engine.dispose()
-    return at != ScriptDirectory.from_config(_configuration(url)).get_current_head()
+def behind(revision: str | None) -> bool:
+    """True when a schema at this revision is older than this version needs.
+
+    A revision that we do not know is a newer version's, which keeps what older replicas use.
+    """
+    known = sorted(path.name.partition("_")[0] for path in _scripts().glob("versions/[0-9]*.py"))
+    return revision is None or revision in known[:-1]
 
 
 def _configuration(url: str) -> Config:

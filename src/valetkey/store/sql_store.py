@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import psycopg
 from sqlalchemy import Engine, create_engine, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from valetkey.core.admission import Rate, seconds_until_one
@@ -112,6 +112,16 @@ class SqlStore:
         with _mapped(), self._engine.begin() as connection:
             row = connection.execute(text(_COUNTS)).mappings().one()
             return {name: float(value) for name, value in row.items()}
+
+    def schema(self) -> str | None:
+        """The revision of the schema that we are connected to; None when there is none."""
+        try:
+            with _mapped(), self._engine.begin() as connection:
+                found = connection.execute(text("SELECT version_num FROM alembic_version"))
+                revision: str | None = found.scalar_one_or_none()
+                return revision
+        except ProgrammingError:
+            return None
 
     def installation(self) -> str:
         """The mark's first part: id and epoch of this database."""

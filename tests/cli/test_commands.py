@@ -42,6 +42,12 @@ WORKLOAD = [
         samples.TASK,
         0,
     ),
+    (
+        ("task", "heartbeat", "task_1", "--fence", "3"),
+        "POST /v1/tasks/task_1/heartbeat",
+        {**samples.TASK, "heartbeat": 10, "fence": 4},
+        0,
+    ),
     (("request", *ASK), "POST /v1/credentials", ISSUED, 0),
     (("explain", *ASK), "POST /v1/credentials/explain", samples.EXPLAINED, 0),
     (("grant", "collect", "grant_1"), "POST /v1/grants/grant_1/collect", ISSUED, 0),
@@ -62,6 +68,12 @@ PERSON = [
         ("kill", "order", "agent", "agent_1", "--reason", "drill"),
         "POST /v1/kill",
         samples.KILL,
+        0,
+    ),
+    (
+        ("kill", "order", "vendor", "acme", "--reason", "drill", "--drill"),
+        "POST /v1/kill",
+        samples.DRILL,
         0,
     ),
     (("kill", "show", "kill_1"), "GET /v1/kill/kill_1", samples.KILL, 0),
@@ -210,6 +222,29 @@ def test_a_kill_is_3_until_nothing_is_left(person: Terminal, broker: FakeBroker)
     order = ("kill", "order", "agent", "agent_1", "--reason", "drill")
     assert person.run(*order).exit_code == 3
     assert person.run(*order, "--wait", "5s").exit_code == 0
+
+
+def test_a_kill_fills_a_bar_for_people_only(person: Terminal, broker: FakeBroker) -> None:
+    """On standard error, with how many of how many; `--json` prints its document alone."""
+    broker.on("POST /v1/kill", (202, {**samples.KILL, "unended": 2, "ended": 0}))
+    broker.on("GET /v1/kill/kill_1", (200, {**samples.KILL, "unended": 1}), (200, samples.KILL))
+    order = ("kill", "order", "everything", "--reason", "odd", "--wait", "5s")
+    told = person.run(*order)
+    assert "2/2" in told.stderr
+    assert "ends proven" in told.stderr
+    broker.on("GET /v1/kill/kill_1", (200, samples.KILL))
+    told = person.run("kill", "show", "kill_1", "--json")
+    assert told.stderr == ""
+    assert json.loads(told.stdout) == samples.KILL
+
+
+def test_a_drill_is_asked_for_and_not_waited_for(person: Terminal, broker: FakeBroker) -> None:
+    """The body says so, and the answer is all there is."""
+    broker.on("POST /v1/kill", (200, samples.DRILL))
+    drill = ("kill", "order", "vendor", "acme", "--reason", "x", "--drill", "--wait", "5s")
+    assert person.run(*drill).exit_code == 0
+    (call,) = broker.calls[-1:]
+    assert call.json == {"height": "vendor", "subject": "acme", "reason": "x", "drill": True}
 
 
 def test_history_filters_are_sent(person: Terminal, broker: FakeBroker) -> None:

@@ -366,7 +366,19 @@ def test_a_writer_that_waits_for_a_kill_sees_it(
     assert seen == [1]
 
 
-def test_after_a_kill_among_many_asks_nothing_is_active_or_handed_out(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    ("height", "subject"),
+    [
+        (Height.EVERYTHING, ""),
+        (Height.OWNER, "olivia@example.com"),
+        (Height.VENDOR, "acme"),
+        (Height.ISSUER, "cluster"),
+        (Height.SCOPE, "orders-db:read{region=eu}"),
+    ],
+)
+def test_after_a_kill_among_many_asks_nothing_is_active_or_handed_out(
+    stage: Stage, height: Height, subject: str
+) -> None:
     """Whatever was handed out was active before the kill; it is ending, and nothing follows."""
     task = stage.start()
     delivered: list[Lease] = []
@@ -385,7 +397,7 @@ def test_after_a_kill_among_many_asks_nothing_is_active_or_handed_out(stage: Sta
         until = time.monotonic() + 10
         while len(delivered) < 12 and time.monotonic() < until:
             threading.Event().wait(0.01)
-        kill(stage.broker, stage.operator, Height.EVERYTHING, "", "odd")
+        kill(stage.broker, stage.operator, height, subject, "odd")
 
     met = at_once([ask_until_killed] * 6 + [order])
     assert all(isinstance(x, Killed | LeaseEnded) for x in met[:6])

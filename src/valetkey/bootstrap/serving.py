@@ -20,6 +20,7 @@ from valetkey.ports import Minter
 from valetkey.settings import Settings
 from valetkey.web.app import Hooks, create_app
 from valetkey.web.doors import Doors
+from valetkey.web.heads import BoundedHeads
 from valetkey.web.metrics import Metrics, TimedMinter
 from valetkey.web.operations import Watch
 from valetkey.web.recent import Recent
@@ -82,7 +83,7 @@ def serve(settings: Settings) -> None:
         host=server.host,
         port=server.port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHeads,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -111,6 +112,8 @@ def log_to_stderr() -> None:
     plain = "%(levelname)s %(name)s %(message)s"
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick left out is the next one's
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=plain)
+    # It warns of each broken request, of which a stranger may send as many as the disk holds.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 def mask(logger: object, method: str, event: EventDict) -> EventDict:

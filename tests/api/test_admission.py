@@ -13,6 +13,7 @@ from joserfc.jwk import ECKey
 
 from tests.api.hall import Hall
 from tests.api.test_oauth import ID_TOKEN, form, login
+from tests.api.test_real_database import at_once
 from valetkey.core.admission import Ceilings, Rate
 from valetkey.flows.tell_exchange import tell_exchange
 from valetkey.ports import Store
@@ -44,6 +45,13 @@ def live(sql_store: SqlStore) -> Iterator[Hall]:
     """A limited hall on PostgreSQL."""
     with ExitStack() as resources:
         yield limited(resources, sql_store)
+
+
+def unhurried(hall: Hall) -> None:
+    """Nobody is too fast in this hall any more."""
+    limits = replace(hall.stage.broker.limits, rate=None)
+    hall.stage.broker = replace(hall.stage.broker, limits=limits)
+    hall.app.state.desk = replace(hall.app.state.desk, broker=hall.stage.broker)
 
 
 def start(hall: Hall) -> Any:
@@ -92,10 +100,7 @@ def test_a_stranger_takes_nothing_from_a_client(hall: Hall) -> None:
 
 def test_beyond_a_ceiling_is_429_with_one_fact(live: Hall) -> None:
     """Which ceiling, when to come again, nothing minted, on the real database."""
-    live.stage.broker = replace(
-        live.stage.broker, limits=replace(live.stage.broker.limits, rate=None)
-    )
-    live.app.state.desk = replace(live.app.state.desk, broker=live.stage.broker)
+    unhurried(live)
     task = live.bot.start()["id"]
     assert [live.bot.ask(task).status_code for _ in range(3)] == [201, 201, 429]
     problem = live.bot.ask(task).json()
@@ -103,6 +108,17 @@ def test_beyond_a_ceiling_is_429_with_one_fact(live: Hall) -> None:
     assert len(live.stage.minter.secrets_made) == 2
     assert live.refusals() == ["rate_limited"] * 2
     assert len(live.facts(kind="LeaseWritten")) == 2
+
+
+def test_a_ceiling_holds_when_twelve_ask_at_once(live: Hall) -> None:
+    """Two credentials, ten refusals with a fact each, and no third lease that was ever written."""
+    unhurried(live)
+    task = live.bot.start()["id"]
+    answered = at_once(12, lambda: live.bot.ask(task).status_code)
+    assert sorted(answered) == [201] * 2 + [429] * 10
+    assert len(live.stage.minter.secrets_made) == 2
+    assert live.refusals() == ["rate_limited"] * 10
+    assert len(live.facts(kind="LeaseWritten")) == len(live.facts(kind="AskAllowed")) == 2
 
 
 def test_a_real_database_holds_a_client_to_its_rate(live: Hall) -> None:

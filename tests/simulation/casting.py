@@ -22,6 +22,7 @@ from valetkey.flows.revoke import revoke_lease
 from valetkey.flows.verdicts import Issued, Waiting
 
 TRIES = 3
+HEIGHTS = (Height.LEASE, Height.TASK, Height.AGENT, Height.TARGET, Height.EVERYTHING)
 
 
 def asks(world: World, key: str) -> None:
@@ -97,7 +98,7 @@ def sweeps(world: World) -> None:
 
 def kills(world: World) -> None:
     """An operator who stops something; another may release it."""
-    height = world.random.choice(list(Height))
+    height = world.random.choice(HEIGHTS)
     leases = list(world.store.state.leases)
     subject = {
         Height.LEASE: leases[-1] if leases else "lease_unknown",

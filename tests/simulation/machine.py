@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from tests.simulation.watch import MOVES
 from valetkey.core.ask import Ask
@@ -38,6 +38,7 @@ class Flows(RuleBasedStateMachine):
 
     make_stage: ClassVar[Callable[[], Stage]] = Stage
     moves_time: ClassVar[bool] = True
+    ever_handed_out: ClassVar[list[str]] = []
 
     tasks = Bundle("tasks")
     asked = Bundle("asked")
@@ -49,6 +50,16 @@ class Flows(RuleBasedStateMachine):
         self.stage = type(self).make_stage()
         self.seen: dict[str, Lease] = {}
         self.handed_out: set[str] = set()
+
+    @initialize(target=tasks)
+    def begins(self) -> Task:
+        """There is a task."""
+        return self.stage.start()
+
+    @initialize(target=asked, task=tasks)
+    def wants(self, task: Task) -> Ask:
+        """And something it is for."""
+        return self.stage.ask(task)
 
     # --- the agent -------------------------------------------------------------------------
 
@@ -67,13 +78,22 @@ class Flows(RuleBasedStateMachine):
     @rule(target=waiting, ask=asked, again=st.booleans())
     def asks(self, ask: Ask, again: bool) -> object:
         """Sent once or once more, perhaps for another delivery."""
-        lost = self._newest_of(ask) if again else None
+        return self._asks(ask, self._newest_of(ask) if again else None)
+
+    def _asks(self, ask: Ask, lost: str | None) -> object:
         with suppress(BrokerError):
             answer = request_credential(self.stage.broker, self.stage.bot, ask, lost)
             if isinstance(answer, Waiting):
                 return answer.grant.id
             self._receives(answer)
         return multiple()
+
+    @rule(target=asked, task=tasks)
+    def asks_anew(self, task: Task) -> Ask:
+        """For a read, at once; it may be sent again."""
+        ask = self.stage.ask(task)
+        self._asks(ask, None)
+        return ask
 
     @rule(grant_id=waiting)
     def collects(self, grant_id: str) -> None:
@@ -138,10 +158,10 @@ class Flows(RuleBasedStateMachine):
             fresh = self.stage.fresh(other, f"release:{ordered.id}")
             release_kill(self.stage.broker, fresh, ordered.id)
 
-    @rule(really=st.integers(0, 9))
+    @rule(really=st.integers(0, 40))
     def disables(self, really: int) -> None:
         """Now and then the owner disables the agent; nothing is issued after that."""
-        if really == 0:
+        if really == 23:
             disable_agent(self.stage.broker, self.stage.owner, self.stage.agent.id)
 
     # --- what goes wrong -------------------------------------------------------------------
@@ -239,6 +259,7 @@ class Flows(RuleBasedStateMachine):
             if lease.id in self.handed_out:
                 assert lease.state is LeaseState.ENDED
         self.handed_out.add(answer.lease.id)
+        self.ever_handed_out.append(answer.lease.id)
 
     def _newest_of(self, ask: Ask) -> str | None:
         with self.stage.broker.store.transaction() as tx:

@@ -109,7 +109,7 @@ class Scheduler:
             self.tell(f"omen: {of} goes {word}")
         return word
 
-    def sleep(self, seconds: float) -> None:
+    def nap(self, seconds: float) -> None:
         """Let so much time pass for the acting actor; for everybody when nobody acts."""
         if self.acting is None:
             self.advance(seconds)
@@ -217,7 +217,7 @@ class SimClock:
 
     def wait(self, seconds: float) -> None:
         """Let others act for so long."""
-        self.scheduler.sleep(seconds)
+        self.scheduler.nap(seconds)
 
 
 @dataclass

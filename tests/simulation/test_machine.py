@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,7 +27,14 @@ SHORT = settings(
 
 def test_any_verb_may_follow_any_other() -> None:
     """In memory, with time moving at will."""
-    run_state_machine_as_test(Flows, settings=QUICK)
+
+    class InMemory(Flows):
+        """With a tally of its own."""
+
+        ever_handed_out: ClassVar[list[str]] = []
+
+    run_state_machine_as_test(InMemory, settings=QUICK)
+    assert InMemory.ever_handed_out
 
 
 @pytest.fixture
@@ -51,5 +59,7 @@ def test_any_verb_may_follow_any_other_on_postgres(
 
         make_stage = staticmethod(stage)
         moves_time = False
+        ever_handed_out: ClassVar[list[str]] = []
 
     run_state_machine_as_test(OnPostgres, settings=SHORT)
+    assert OnPostgres.ever_handed_out

@@ -14,7 +14,8 @@ from valetkey.core.kill import Reach, stops
 from valetkey.core.lease import LIVE, Handle, Lease, LeaseState, Proof
 from valetkey.core.task import TaskState
 from valetkey.testing.sim_minter import SimBackEnd, Thing
-from valetkey.testing.sim_store import SimStore, SimTransaction
+from valetkey.testing.sim_session import SimSession
+from valetkey.testing.sim_store import SimStore
 
 MINTING, ACTIVE, ENDING, STUCK, ENDED = LeaseState
 MOVES = {
@@ -40,7 +41,7 @@ class Watch:
 
     # --- at every commit -------------------------------------------------------------------
 
-    def commits(self, tx: SimTransaction) -> None:
+    def commits(self, tx: SimSession) -> None:
         """Just before a transaction counts."""
         for lease in tx.own.get("leases", {}).values():
             before: Lease | None = self.store.state.leases.get(lease.id)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
 from valetkey.core.admission import Ceilings
 from valetkey.core.agent import Agent, Binding
@@ -21,11 +21,12 @@ from valetkey.core.errors import StoreUnavailable
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.kill import Height, Kill, Reach
-from valetkey.core.lease import LIVE, UNENDED, Lease, LeaseState
+from valetkey.core.lease import LIVE, UNENDED, Lease
 from valetkey.core.task import Task
 from valetkey.ports import Standing
-from valetkey.testing.memory_store import MemoryStore, MemoryTransaction, _State
+from valetkey.testing.memory_store import MemoryStore, MemoryTransaction
 from valetkey.testing.sim_locks import KEY_SHARE, NO_KEY_UPDATE, SHARE, UPDATE, Key, Locks
+from valetkey.testing.sim_session import SimSession
 from valetkey.testing.sim_steps import Alone, Steps
 
 BARRIER: Key = ("kill", "barrier")
@@ -39,7 +40,7 @@ class SimStore(MemoryStore):
         super().__init__()
         self.steps: Steps = steps or Alone()
         self.locks = Locks(self.steps)
-        self.watch: Callable[[SimTransaction], None] = lambda tx: None
+        self.watch: Callable[[SimSession], None] = lambda tx: None
 
     @contextmanager
     def transaction(self) -> Iterator[SimTransaction]:  # type: ignore[override]  # its own kind
@@ -61,7 +62,7 @@ class SimStore(MemoryStore):
         """A new transaction; variants of the store begin their own kind."""
         return SimTransaction(self)
 
-    def keep(self, tx: SimTransaction) -> None:
+    def keep(self, tx: SimSession) -> None:
         """Make a transaction's writes what everybody sees."""
         self.watch(tx)
         for table, rows in tx.own.items():
@@ -70,55 +71,8 @@ class SimStore(MemoryStore):
             self.state.facts.append(RecordedFact(len(self.state.facts) + 1, self.time, fact))
 
 
-class _Seen:
-    """What a statement sees: everything committed, and over it the transaction's own rows."""
-
-    def __init__(self, store: SimStore, own: Mapping[str, Mapping[str, Any]]) -> None:
-        self._store, self._own = store, own
-
-    def __getattr__(self, table: str) -> Mapping[str, Any]:
-        committed: Mapping[str, Any] = getattr(self._store.state, table)
-        own = self._own.get(table)
-        return {**committed, **own} if own else committed
-
-
-class _Snapshot(MemoryTransaction):
-    """The queries of the memory store over what a statement sees; nothing comes in between."""
-
-    def __init__(self, store: SimStore, own: Mapping[str, Mapping[str, Any]]) -> None:
-        super().__init__(store)
-        self.state = cast(_State, _Seen(store, own))
-
-    @property
-    def _state(self) -> _State:
-        return self.state
-
-
-class SimTransaction:
-    """One transaction. `own` holds its rows by table and id, `facts` its facts."""
-
-    def __init__(self, store: SimStore) -> None:
-        self.store = store
-        self.own: dict[str, dict[str, Any]] = {}
-        self.facts: list[Fact] = []
-        self._unwritten: list[tuple[str, Any]] = []
-        self._snapshot = _Snapshot(store, self.own)
-
-    def now(self) -> datetime:
-        return self.store.time
-
-    def commit(self) -> None:
-        """The last statement: new rows first, then everything counts at once."""
-        steps = self.store.steps
-        self._write_added()
-        if self.own or self.facts:
-            steps.step("commit")
-            omen = steps.omen("commit")
-            if omen == "away":
-                raise StoreUnavailable(retry_after=2)
-            self.store.keep(self)
-            if omen == "lost":
-                raise StoreUnavailable(retry_after=2)
+class SimTransaction(SimSession):
+    """Every query of the port."""
 
     # --- locks -----------------------------------------------------------------------------
 
@@ -379,81 +333,6 @@ class SimTransaction:
         there = MemoryStore()
         there.state.facts = store.state.facts + own
         return MemoryTransaction(there).history(query)
-
-    # --- how statements read and write -----------------------------------------------------
-
-    def _statement(self, what: str, about: str = "") -> None:
-        """Others may act; then this statement begins, and its snapshot is what is committed."""
-        if self._unwritten:
-            self._write_added()
-        self.store.steps.step(what, about)
-
-    def _take(self, key: Key, strength: int, *, fair: bool = False) -> bool:
-        return self.store.locks.take(self, key, strength, fair=fair)
-
-    def _row(self, table: str, row_id: str, strength: int) -> Any:
-        self._statement(_READING[table, strength], row_id)
-        row = getattr(self._snapshot.state, table).get(row_id)
-        return self._again(table, row, strength) if row is not None and strength else row
-
-    def _again(self, table: str, row: Any, strength: int) -> Any:
-        """Lock a row, and read it again."""
-        self._take((table, row.id), strength)
-        return getattr(self._snapshot.state, table)[row.id]
-
-    def _unlocked(self, table: str, rows: Sequence[Any], limit: int) -> list[Any]:
-        """SKIP LOCKED: lock what nobody else holds, up to the limit."""
-        locks = self.store.locks
-        got: list[Any] = []
-        for row in rows:
-            if len(got) < limit and locks.try_take(self, (table, row.id), UPDATE):
-                got.append(row)
-        return got
-
-    def _insert(self, table: str, row: Any) -> None:
-        self._unwritten.append((table, row))
-        self._write(table, row)
-
-    def _update(self, table: str, row: Any) -> None:
-        self._statement("save", row.id)
-        self._take((table, row.id), NO_KEY_UPDATE)
-        self._write(table, row)
-
-    def _write(self, table: str, row: Any) -> None:
-        if table == "leases":
-            ended = row.state is LeaseState.ENDED
-            assert ended == (row.proof is not None) == (row.due_at is None), "check constraint"
-        self.own.setdefault(table, {})[row.id] = row
-
-    def _write_added(self) -> None:
-        """What references a row keeps it from being deleted; a unique key is taken by the first."""
-        added, self._unwritten = self._unwritten, []
-        for table, row in added:
-            for parents, column in _REFERENCES.get(table, ()):
-                parent = getattr(row, column)
-                if parent and parent not in self.own.get(parents, ()):
-                    self._take((parents, parent), KEY_SHARE)
-            if table == "grants":
-                self._unique_grant(row)
-
-    def _unique_grant(self, grant: Grant) -> None:
-        key = (grant.task_id, grant.idempotency_key)
-        self._take(("grants.key", " ".join(key)), UPDATE)
-        others = self.store.state.grants.values()
-        if any((x.task_id, x.idempotency_key) == key and x.id != grant.id for x in others):
-            raise RuntimeError("a second grant with the same key")
-
-
-_REFERENCES: Mapping[str, Sequence[tuple[str, str]]] = {
-    "tasks": (("agents", "agent_id"),),
-    "grants": (("tasks", "task_id"), ("agents", "agent_id")),
-    "leases": (("grants", "grant_id"), ("tasks", "task_id"), ("agents", "agent_id")),
-}
-_READING = {
-    (table, strength): how
-    for table in ("agents", "tasks", "grants", "leases", "kills")
-    for strength, how in ((0, "read"), (SHARE, "share"), (UPDATE, "lock"))
-}
 
 
 def _strength(lock: bool, share: bool) -> int:

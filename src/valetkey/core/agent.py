@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -68,3 +68,8 @@ class Binding:
     claims: tuple[tuple[str, str], ...]
     created_by: str
     created_at: datetime
+
+    def shares_identity(self, claims: Iterable[tuple[str, str]]) -> bool:
+        """Whether every proof that fits one of the two bindings must fit the other too."""
+        mine, theirs = set(self.claims), set(claims)
+        return mine <= theirs or theirs <= mine

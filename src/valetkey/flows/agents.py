@@ -189,7 +189,8 @@ def _bind(broker: Broker, tx: Transaction, agent: Agent, new: NewBinding, by: st
         created_by=by,
         created_at=tx.now(),
     )
-    if not tx.add_binding(binding):
+    others = (x for x in tx.bindings_of_issuer(new.issuer) if x.agent_id != agent.id)
+    if any(x.shares_identity(new.claims) for x in others) or not tx.add_binding(binding):
         raise BindingTaken()
     bound = {"binding": binding.id, "issuer": binding.issuer, "claims": dict(binding.claims)}
     fact = _fact(FactKind.AGENT_BOUND, agent, by)

@@ -15,7 +15,14 @@ import pytest
 
 from tests.contract.databases import Databases
 from tests.contract.examples import MINUTE, Examples
-from valetkey.core.errors import BrokerError, Killed, LeaseEnded, StoreUnavailable, TaskEnded
+from valetkey.core.errors import (
+    BrokerError,
+    Killed,
+    LeaseEnded,
+    StaleHeartbeat,
+    StoreUnavailable,
+    TaskEnded,
+)
 from valetkey.core.facts import Fact, FactKind, HistoryQuery
 from valetkey.core.kill import Height, Reach
 from valetkey.core.lease import LIVE, Lease, LeaseState, Patience, Proof
@@ -23,9 +30,11 @@ from valetkey.core.scope import Scope
 from valetkey.flows.approve import approve, fresh_name
 from valetkey.flows.collect import collect
 from valetkey.flows.end_task import end_task
+from valetkey.flows.heartbeat import heartbeat
 from valetkey.flows.kill import kill, kill_now
 from valetkey.flows.reconcile import reconcile
 from valetkey.flows.request_credential import request_credential
+from valetkey.flows.start_task import Plan, start_task
 from valetkey.flows.sweep import sweep
 from valetkey.flows.verdicts import Issued, Waiting
 from valetkey.store.sql_store import SqlStore, open_store
@@ -407,6 +416,20 @@ def test_after_a_kill_among_many_asks_nothing_is_active_or_handed_out(
     assert max(x.activated_at for x in delivered if x.activated_at) < ordered.at
     kill_now(stage.broker, ordered)
     assert stage.minter.alive == {}
+
+
+def test_of_many_beats_with_one_fence_exactly_one_is_taken(stage: Stage) -> None:
+    """Two processes that think they run the same task find out at their next beat."""
+    plan = Plan("a refund", (Scope("orders-db", "read"),), timedelta(hours=1), timedelta(seconds=9))
+    task = start_task(stage.broker, stage.bot, plan)
+
+    def beat() -> int:
+        try:
+            return heartbeat(stage.broker, stage.bot, task.id, task.beat_fence).beat_fence
+        except StaleHeartbeat:
+            return 0
+
+    assert sorted(at_once([beat] * 8)) == [0] * 7 + [task.beat_fence + 1]
 
 
 def test_collecting_and_ending_the_task_at_once_never_deadlock(stage: Stage) -> None:

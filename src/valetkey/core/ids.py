@@ -30,6 +30,11 @@ def short_digest(text: str) -> str:
     return base32(hashlib.sha256(text.encode()).digest())[:12]
 
 
+def lease_id_of(name: str) -> LeaseId:
+    """The lease id for an outside object whose name is no lease's of ours: always the same."""
+    return LeaseId(encode_id("lease", hashlib.sha256(name.encode()).digest()[:16]))
+
+
 @dataclass(frozen=True)
 class Mark:
     """What every object made outside carries: installation and epoch, scope digest, lease id."""

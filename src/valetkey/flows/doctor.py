@@ -15,6 +15,7 @@ from valetkey.core.facts import HistoryQuery
 from valetkey.core.kill import VENDOR, Kill, Reach, stops
 from valetkey.core.lease import LIVE, Lease, LeaseState
 from valetkey.core.task import TaskState
+from valetkey.flows.reconcile import lease_behind
 from valetkey.ports import Broker, Found, Transaction
 
 CHECKED = ("I1", "I2", "I4", "I6", "I7", "I8", "I9", "I12", "I18")
@@ -134,7 +135,7 @@ def _by_one_look(
     for found in list(broker.minters[minter].found()):
         if found.installation == broker.installation:
             with broker.store.transaction() as tx:
-                lease = tx.lease(found.lease_id)
+                _, lease = lease_behind(tx, found)
             for violation in _astray(broker, found, lease, now):
                 yield found, violation
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from valetkey.core.ask import LONGEST_TTL, canonical_hash
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import Fact, FactKind
-from valetkey.core.ids import LeaseId
+from valetkey.core.ids import LeaseId, lease_id_of
 from valetkey.core.lease import Lease, LeaseState, Proof
 from valetkey.flows.recording import lease_fact
 from valetkey.flows.sweep import CLOCK
@@ -58,8 +58,23 @@ def reconcile(broker: Broker, minter_name: str, *, act_anyway: bool = False) -> 
 
 def _is_odd(tx: Transaction, found: Found) -> bool:
     """Out there for a lease that has ended, or that nobody knows."""
-    lease = tx.lease(found.lease_id)
+    _, lease = lease_behind(tx, found)
     return lease is None or lease.state is LeaseState.ENDED
+
+
+def lease_behind(
+    tx: Transaction, found: Found, *, lock: bool = False
+) -> tuple[LeaseId, Lease | None]:
+    """The lease of an object, and the id under which there is one, or would be.
+
+    Whoever has our logins at the back end may borrow the mark of a lease that lives, for a role of
+    another scope. Such a role has another name than that lease's, and gets a lease of its own.
+    """
+    lease = tx.lease(found.lease_id, lock=lock)
+    if lease is None or lease.handle.name == found.handle.name:
+        return found.lease_id, lease
+    own = lease_id_of(found.handle.name)
+    return own, tx.lease(own, lock=lock)
 
 
 def _still_there(broker: Broker, minter_name: str, odd: Sequence[Found]) -> Sequence[Found]:
@@ -120,12 +135,11 @@ def _act(
 
 def _reopen_or_adopt(broker: Broker, tx: Transaction, found: Found, outcome: Comparison) -> None:
     """An ended lease of ours is ended again; a stranger is adopted, to be ended."""
-    lease_id = found.lease_id
-    if not tx.try_lead(f"adopt {lease_id}"):
+    if not tx.try_lead(f"adopt {found.handle.name}"):
         return  # another replica found the same
-    lease = tx.lease(lease_id, lock=True)
+    lease_id, lease = lease_behind(tx, found, lock=True)
     if lease is None:
-        adopted = _adopted(broker, tx, found)
+        adopted = _adopted(broker, tx, lease_id, found)
         tx.add_lease(adopted)
         tx.record(lease_fact(FactKind.LEASE_ADOPTED, adopted, CLOCK, "unknown"))
         outcome.unknown.append(lease_id)
@@ -139,7 +153,7 @@ def _reopen_or_adopt(broker: Broker, tx: Transaction, found: Found, outcome: Com
         outcome.reappeared.append(lease_id)
 
 
-def _adopted(broker: Broker, tx: Transaction, found: Found) -> Lease:
+def _adopted(broker: Broker, tx: Transaction, lease_id: LeaseId, found: Found) -> Lease:
     """A lease for an object that nobody wrote down, ending from its first moment.
 
     When it ends by itself is unknown, so that no credential may live longer than we say.
@@ -147,7 +161,7 @@ def _adopted(broker: Broker, tx: Transaction, found: Found) -> Lease:
     now = tx.now()
     patience = broker.patience
     return Lease(
-        id=LeaseId(found.lease_id),
+        id=lease_id,
         grant_id=None,
         task_id=None,
         agent_id=None,

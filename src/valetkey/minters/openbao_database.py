@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from valetkey.core.catalogue import Catalogue, CataloguedScope, Target
 from valetkey.core.errors import BrokerError, MinterUnavailable, OutcomeUnknown
-from valetkey.core.ids import LeaseId, Mark
+from valetkey.core.ids import LeaseId, Mark, lease_id_of
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
 from valetkey.core.statements import (
@@ -135,7 +135,10 @@ class OpenBaoDatabase:
         return Presence.PRESENT if seen or known else Presence.ABSENT
 
     def found(self) -> Iterator[Found]:
-        """Marked roles at OpenBao, marked leases there, and marked roles in each target."""
+        """Marked roles at OpenBao, marked leases there, and marked roles in each target.
+
+        What begins as our marks do was made with our logins, even if it is no mark.
+        """
         for target in self._targets():
             handle = self._handle(target, "")
             mount = target.mount
@@ -145,8 +148,11 @@ class OpenBaoDatabase:
             names |= set(self._inspector(handle).marked())
             for name in sorted(names):
                 mark = Mark.read(name)
+                found = self._handle(target, name)
                 if mark is not None:
-                    yield Found(self._handle(target, name), mark.installation, mark.lease_id)
+                    yield Found(found, mark.installation, mark.lease_id)
+                elif name.startswith(f"vk-{self._installation}-"):
+                    yield Found(found, self._installation, lease_id_of(name))
 
     def problem(self) -> str | None:
         """Sealed, wrong pins, a dying reader, all inspectors blind: none of these may mint.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jwt as pyjwt
@@ -54,7 +55,9 @@ def test_a_token_says_again_who_the_caller_is() -> None:
 def test_a_token_is_what_rfc_9068_wants_as_an_independent_library_sees_it() -> None:
     """Type, key id, single audience, at most 300 s, bound to a key."""
     jwk = pyjwt.PyJWKSet.from_dict(dict(SigningKeys(KEY).jwks()))[KEY.thumbprint()]
-    verified = pyjwt.decode(GOOD, jwk, algorithms=["ES256"], audience=US, issuer=US)
+    now = datetime.now(UTC).replace(microsecond=0)
+    fresh = TOKENS.issue(replace(CALLER, expires_at=now + timedelta(seconds=300)), now)
+    verified = pyjwt.decode(fresh, jwk, algorithms=["ES256"], audience=US, issuer=US)
     assert pyjwt.get_unverified_header(GOOD)["typ"] == "at+jwt"
     assert verified["exp"] - verified["iat"] == 300
     assert verified["cnf"] == {"jkt": "thumbprint"}

@@ -2,14 +2,5 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.contract.databases import Databases
+from tests.contract.databases import databases as databases
 from tests.stack import stack as stack
-from valetkey.devstack.stack import Stack
-
-
-@pytest.fixture(scope="session")
-def databases(stack: Stack) -> Databases:
-    """Databases on the real PostgreSQL of the session."""
-    return Databases(stack)

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test test-fast faults lint bench house lock clean
+.PHONY: help install demo up down status test test-fast sim faults lint bench house lock clean
 
 help:  ## Print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: lint  ## Everything: linters, types, rooms, and every test on real servers
 
 test-fast: $(READY)  ## What needs no server, in under a minute
 	$(BIN)/python -m pytest tests/unit tests/flows tests/identity tests/house
+
+sim: $(READY)  ## A hundred thousand schedules of the simulator
+	VALETKEY_SIM_SCHEDULES=100000 $(BIN)/python -m pytest tests/simulation/test_schedules.py --timeout=1200
 
 faults: $(READY)  ## Kill loops, fifty times each
 	VALETKEY_FAULT_ROUNDS=50 $(BIN)/python -m pytest tests/faults --timeout=3600

@@ -16,6 +16,7 @@ from valetkey.core.facts import Fact, FactKind
 from valetkey.core.grant import Approval, Grant, GrantState, approvals_by_group
 from valetkey.core.principal import Caller
 from valetkey.core.task import Task
+from valetkey.flows.look import sees_grant
 from valetkey.flows.recording import grant_fact
 from valetkey.flows.sweep import CLOCK
 from valetkey.ports import Broker, Transaction
@@ -28,7 +29,7 @@ def approve(broker: Broker, caller: Caller, grant_id: str, shown_hash: str) -> G
     not of what waits, AlreadyDecided, ApprovalTimedOut, NotFound.
     """
     with broker.store.transaction() as tx:
-        grant, task = _waiting(tx, grant_id)
+        grant, task = _waiting(tx, caller, grant_id)
         _eligible(tx, caller, grant, task)
         _fresh(broker, tx, caller, fresh_name(grant))
         if shown_hash != grant.shown_hash:
@@ -47,7 +48,7 @@ def approve(broker: Broker, caller: Caller, grant_id: str, shown_hash: str) -> G
 def deny(broker: Broker, caller: Caller, grant_id: str) -> Grant:
     """Say no; a cached session may. Raises as `approve` does, but for freshness."""
     with broker.store.transaction() as tx:
-        grant, task = _waiting(tx, grant_id)
+        grant, task = _waiting(tx, caller, grant_id)
         _eligible(tx, caller, grant, task)
         _add(broker, tx, caller, grant, "deny")
         denied = grant.moved(GrantState.DENIED)
@@ -59,9 +60,7 @@ def deny(broker: Broker, caller: Caller, grant_id: str) -> Grant:
 def withdraw(broker: Broker, caller: Caller, grant_id: str) -> Grant:
     """Take back one's own waiting ask. Raises NotFound for others, AlreadyDecided."""
     with broker.store.transaction() as tx:
-        grant, task = _waiting(tx, grant_id)
-        if (grant.agent_id, grant.requester_jkt) != (caller.agent_id, caller.jkt):
-            raise NotFound()
+        grant, task = _waiting(tx, caller, grant_id, own=True)
         withdrawn = grant.moved(GrantState.WITHDRAWN)
         tx.save_grant(withdrawn)
         by = str(caller.principal)
@@ -90,10 +89,15 @@ def fresh_name(grant: Grant) -> str:
     return f"approve:{grant.id}:{grant.shown_hash}"
 
 
-def _waiting(tx: Transaction, grant_id: str) -> tuple[Grant, Task]:
+def _waiting(
+    tx: Transaction, caller: Caller, grant_id: str, *, own: bool = False
+) -> tuple[Grant, Task]:
+    """A waiting grant, locked; whoever may not see it learns not even that it was decided."""
     grant = tx.grant(grant_id, lock=True)
     task = tx.task(grant.task_id) if grant else None
-    if grant is None or task is None:
+    if grant is None or task is None or not sees_grant(caller, grant, caller.email == task.owner):
+        raise NotFound()
+    if own and (grant.agent_id, grant.requester_jkt) != (caller.agent_id, caller.jkt):
         raise NotFound()
     grant.waits(tx.now())
     task.is_open(tx.now())

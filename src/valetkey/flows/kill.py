@@ -99,12 +99,12 @@ def kill_now(broker: Broker, ordered: Kill) -> None:
 
 def release_kill(broker: Broker, caller: Caller, kill_id: str) -> Kill:
     """Lift a kill; needs an operator with a login fresh for it, other than who ordered it."""
+    if "operator" not in caller.roles:
+        raise RoleRequired()
     with broker.store.transaction() as tx:
         ordered = tx.kill(kill_id)
         if ordered is None:
             raise NotFound()
-        if "operator" not in caller.roles:
-            raise RoleRequired()
         if ordered.by == str(caller.principal):
             raise RoleRequired("another operator than the one who ordered it must release it")
         if ordered.released_at is not None:

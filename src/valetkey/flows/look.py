@@ -99,7 +99,7 @@ def grants(
         return []
     with broker.store.transaction() as tx:
         owned = {t.id for t in tx.tasks(None, caller.email)} if caller.email else set()
-        found = [g for g in tx.grants(state, task_id) if _sees_grant(caller, g, g.task_id in owned)]
+        found = [g for g in tx.grants(state, task_id) if sees_grant(caller, g, g.task_id in owned)]
         return [SeenGrant(g, tuple(tx.approvals(g.id))) for g in found]
 
 
@@ -111,7 +111,7 @@ def grant(broker: Broker, caller: Caller, grant_id: str) -> SeenGrant:
         if found is None or for_task is None:
             raise NotFound()
         own = caller.email is not None and for_task.owner == caller.email
-        if not _sees_grant(caller, found, own):
+        if not sees_grant(caller, found, own):
             raise NotFound()
         return SeenGrant(found, tuple(tx.approvals(grant_id)))
 
@@ -223,7 +223,7 @@ def _sees_lease(caller: Caller, lease: Lease) -> bool:
     return bool(caller.roles & SEES_ALL) or caller.email == lease.owner
 
 
-def _sees_grant(caller: Caller, grant: Grant, owned: bool) -> bool:
+def sees_grant(caller: Caller, grant: Grant, owned: bool) -> bool:
     """Its agent, its owner, those it waits for, and who sees all."""
     if caller.agent_id is not None:
         return caller.agent_id == grant.agent_id

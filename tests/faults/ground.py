@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ import valetkey.devstack
 from valetkey.bootstrap import House, build_house, load_settings
 from valetkey.core.agent import Agent, AgentState
 from valetkey.core.ask import Ask
+from valetkey.core.errors import StoreUnavailable
 from valetkey.core.ids import encode_id
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.principal import Caller, Principal
@@ -340,11 +342,19 @@ def until_ended(house: House, lease_id: str, within: float = 20.0) -> Lease:
 
 
 def end_everything(house: House) -> None:
-    """Every agent ends its tasks."""
+    """Every agent ends its tasks, and asks again when it is told to."""
     with house.store.transaction() as tx:
         tasks = [task for task in tx.tasks(None, None) if task.ended_at is None]
     for task in tasks:
-        end_task(house.broker, operator(), task.id)
+        until_true(partial(_is_ended, house, task.id), within=20)
+
+
+def _is_ended(house: House, task_id: str) -> bool:
+    try:
+        end_task(house.broker, operator(), task_id)
+    except StoreUnavailable:
+        return False
+    return True
 
 
 def leases_of_task(house: House, task_id: str) -> Sequence[Lease]:

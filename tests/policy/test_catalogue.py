@@ -164,7 +164,7 @@ def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
     assert "is not a folder" in faults(tmp_path / "none")[0].message
 
 
-_PLAIN_WORDS = {"n", "no", "on", "none", "kind", "enum"}
+_PLAIN_WORDS = {"n", "no", "on", "off", "none", "kind", "enum"}
 _keys = st.text("abcdefghijklmnop", min_size=1, max_size=12).filter(
     lambda key: key not in _PLAIN_WORDS
 )

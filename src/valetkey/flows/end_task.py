@@ -9,7 +9,7 @@ from datetime import datetime
 from valetkey.core.errors import NotFound
 from valetkey.core.facts import FactKind
 from valetkey.core.grant import Grant, GrantState
-from valetkey.core.lease import Lease, LeaseState
+from valetkey.core.lease import LIVE, Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.core.task import Task, TaskState
 from valetkey.flows.recording import grant_fact, task_fact
@@ -106,5 +106,6 @@ def _undecided(tx: Transaction, task_id: str) -> list[Grant]:
 
 
 def _locked(tx: Transaction, leases: Sequence[Lease]) -> list[Lease]:
-    locked = (tx.lease(lease.id, lock=True) for lease in leases)
+    """Those that live, locked oldest first; what is on its way out is left to who moves it."""
+    locked = (tx.lease(lease.id, lock=True) for lease in leases if lease.state in LIVE)
     return [lease for lease in locked if lease is not None]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from tests.house import measure as sizes
 
-LONG_FUNCTIONS = {
-    "bootstrap/house.py:build_house": "what the house is made of, to be read from top to bottom",
-}
+LONG_FUNCTIONS: dict[str, str] = {}
 FRAMEWORK = ("cli/", "web/api/", "web/oauth/")  # click and FastAPI fill these from the request
 WIDE_FUNCTIONS = {
     "minters/openbao_database.py:__init__": "the fail point beside its five parts",

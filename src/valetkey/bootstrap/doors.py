@@ -19,7 +19,6 @@ from valetkey.identity.exchange import Exchanged
 from valetkey.identity.keys import SigningKeys
 from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.settings import Issuer, Roles, Rule, Settings
-from valetkey.store.clock import DatabaseClock
 
 
 def signing_keys(settings: Settings) -> SigningKeys:
@@ -54,7 +53,7 @@ def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
     behind = Behind(
         uses=house.store,
         bindings=StoredBindings(house.store),
-        now=DatabaseClock(house.store.now).now,
+        now=house.store.now,
         told=told,
         introspect_lease=about_lease,
     )

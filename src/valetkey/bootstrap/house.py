@@ -131,19 +131,13 @@ def build_house(
     installation = store.installation()
     lanes = ThreadLanes()
     database = _database_minter(settings, store, lambda: active.current().catalogue)
-    groups = settings.approver_groups
 
     def gate(catalogue: Catalogue) -> list[tuple[str, str]]:
-        ours = [
-            (target.name, "its audience is our own address, so its tokens would open our API")
-            for target in catalogue.targets.values()
-            if target.audience.rstrip("/") == settings.external_url.rstrip("/")
-        ]
+        ours = _for_ourselves(catalogue, settings.external_url)
         return ours + (database.not_proven(catalogue) if database is not None else [])
 
-    active = ActiveRules(
-        lambda: load_rules(settings.catalogue, settings.policies, groups), gate
-    )
+    groups = settings.approver_groups
+    active = ActiveRules(lambda: load_rules(settings.catalogue, settings.policies, groups), gate)
     minters: dict[str, Minter] = {}
     if database is not None:
         within = settings.times.answer_within
@@ -165,19 +159,29 @@ def build_house(
         limits=_limits(settings),
         failpoint=failpoint_of(os.environ.get(FAILPOINT)),
     )
-
-    def upkeep() -> None:
-        store.forget_uses()  # first: a back end that is away must not let them pile up
-        if active.reload():
-            tell_activated(broker, *active.current().version)
-            claim_back_ends(broker)
-        else:
-            tell_refused(broker, [str(problem) for problem in active.problems])
-
     beats = Beats(settings.times.tick, settings.times.reconcile_every, settings.times.reload_every)
     closers = (database.close,) if database is not None else ()
-    clockwork = Clockwork(broker, beats, upkeep)
+    clockwork = Clockwork(broker, beats, lambda: _upkeep(broker, store, active))
     return House(settings, broker, store, active, lanes, clockwork, sign, closers)
+
+
+def _for_ourselves(catalogue: Catalogue, external_url: str) -> list[tuple[str, str]]:
+    """Targets whose tokens would be taken for tokens of our own API."""
+    return [
+        (target.name, "its audience is our own address, so its tokens would open our API")
+        for target in catalogue.targets.values()
+        if target.audience.rstrip("/") == external_url.rstrip("/")
+    ]
+
+
+def _upkeep(broker: Broker, store: SqlStore, active: ActiveRules) -> None:
+    """Forget spent proofs, read the files again, and claim what they newly name."""
+    store.forget_uses()  # first: a back end that is away must not let them pile up
+    if active.reload():
+        tell_activated(broker, *active.current().version)
+        claim_back_ends(broker)
+    else:
+        tell_refused(broker, [str(problem) for problem in active.problems])
 
 
 def failpoint_of(wanted: str | None) -> Callable[[str], None]:

@@ -86,7 +86,7 @@ def test_a_chunked_body_without_end_is_cut_off(served: Served) -> None:
     """413 after the limit, not after the memory."""
     line = served.connected(head(served, "/v1/tasks", "Transfer-Encoding: chunked"))
     chunk = b"1000\r\n" + b"a" * 0x1000 + b"\r\n"
-    for _ in range(20):
+    for _ in range(17):  # the first beyond the limit; what is left unread would reset the answer
         line.sendall(chunk)
     assert read_all(line).startswith("HTTP/1.1 413 ")
 

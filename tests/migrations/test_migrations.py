@@ -144,7 +144,7 @@ def test_leases_from_before_are_found_by_their_fingerprints(empty: str) -> None:
     row |= dict.fromkeys(("owner", "target", "scope", "catalogue_digest", "minter"), "x")
     row |= {"end_class": "verified", "state": "active", "cut_by": "asked", "created_at": at}
     more = {"fence": 1, "requested_ttl_seconds": 1, "granted_ttl_seconds": 1, "tries": 0}
-    rest = {"handle": {}, "seen_outside": True, "due_at": at}
+    rest = {"handle": {}, "seen_outside": True, "due_at": at, "renewals": 0}
     for number, version in ((1, "0001"), (2, "head")):
         migrate(empty, to=version)
         told = {"id": f"lease_{number}", "fingerprints": ["same", str(number)]}

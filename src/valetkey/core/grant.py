@@ -31,7 +31,10 @@ class GrantState(StrEnum):
 
 @dataclass(frozen=True)
 class Grant:
-    """This caller, this task, this scope, for so long: decided, waiting or refused."""
+    """This caller, this task, this scope, for so long: decided, waiting or refused.
+
+    `renewable_for` is how long in all renewals may keep its credential alive, None without any.
+    """
 
     id: str
     task_id: str
@@ -54,6 +57,7 @@ class Grant:
     refusal_code: str | None = None
     lease_id: str | None = None
     generation: int = 0
+    renewable_for: timedelta | None = None
 
     def waits(self, now: datetime) -> None:
         """Raise AlreadyDecided or ApprovalTimedOut unless people may still decide."""

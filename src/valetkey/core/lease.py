@@ -78,6 +78,11 @@ class Lease:
 
     expires_at: when we act, never later than granted. backend_expires_at: never earlier than
     reality. due_at: when the sweep looks at it next, None once ended.
+
+    renewable_for: for how long in all renewals may keep it alive, None without any; counted from
+    its activation until renewable_until. ack_by: when it ends unless its asker said that it came.
+    fenced_at: from when the credential itself allows nothing. denied_at: since when the back end
+    refuses it at our word; neither is its end, which is backend_expires_at.
     """
 
     id: LeaseId
@@ -111,6 +116,15 @@ class Lease:
     ended_at: datetime | None = None
     proof: Proof | None = None
     seen_outside: bool = False
+    renewable_for: timedelta | None = None
+    renewable_until: datetime | None = None
+    renewals: int = 0
+    ack_by: datetime | None = None
+    acknowledged_at: datetime | None = None
+    fenced_at: datetime | None = None
+    denied_at: datetime | None = None
+    written_off_by: str | None = None
+    written_off_reason: str | None = None
 
     @property
     def still_valid_until(self) -> datetime | None:

@@ -172,6 +172,8 @@ def _ttls_out(values: Mapping[str, Any]) -> dict[str, Any]:
     row = dict(values)
     row["requested_ttl_seconds"] = _seconds(row.pop("requested_ttl"))
     row["granted_ttl_seconds"] = _seconds(row.pop("granted_ttl"))
+    life = row.pop("renewable_for")
+    row["renewable_for_seconds"] = None if life is None else _seconds(life)
     return row
 
 
@@ -179,6 +181,8 @@ def _ttls_in(row: Row) -> dict[str, Any]:
     values = dict(row)
     values["requested_ttl"] = timedelta(seconds=values.pop("requested_ttl_seconds"))
     values["granted_ttl"] = timedelta(seconds=values.pop("granted_ttl_seconds"))
+    life = values.pop("renewable_for_seconds")
+    values["renewable_for"] = None if life is None else timedelta(seconds=life)
     return values
 
 

@@ -154,6 +154,7 @@ grants = Table(
     _text("refusal_code", optional=True),
     _text("lease_id", optional=True),
     Column("generation", Integer, nullable=False),
+    Column("renewable_for_seconds", Integer, nullable=True),
     UniqueConstraint("task_id", "idempotency_key"),
     Index(
         "ix_grants_undecided",
@@ -211,6 +212,20 @@ leases = Table(
     _instant("ended_at", optional=True),
     _text("proof", optional=True),
     Column("seen_outside", Boolean, nullable=False),
+    Column("renewable_for_seconds", Integer, nullable=True),
+    _instant("renewable_until", optional=True),
+    Column("renewals", Integer, nullable=False, server_default=text("0")),
+    _instant("ack_by", optional=True),
+    _instant("acknowledged_at", optional=True),
+    _instant("fenced_at", optional=True),
+    _instant("denied_at", optional=True),
+    _text("written_off_by", optional=True),
+    _text("written_off_reason", optional=True),
+    CheckConstraint(
+        "proof IS DISTINCT FROM 'written_off' OR"
+        " (written_off_by IS NOT NULL AND written_off_reason IS NOT NULL)",
+        name="written_off_by_somebody",
+    ),
     CheckConstraint("(state = 'ended') = (proof IS NOT NULL)", name="ended_has_proof"),
     CheckConstraint("(state = 'ended') = (due_at IS NULL)", name="unended_is_due"),
     CheckConstraint(

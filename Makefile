@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test test-fast sim faults lint bench house lock clean
+.PHONY: help install demo up down status test test-fast sim faults matrix lint bench house lock clean
 
 help:  ## Print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ sim: $(READY)  ## A hundred thousand schedules of the simulator
 
 faults: $(READY)  ## Kill loops, fifty times each
 	VALETKEY_FAULT_ROUNDS=50 $(BIN)/python -m pytest tests/faults --timeout=3600
+
+matrix: $(READY)  ## Make docs/reference/fault-matrix.md anew from the tests
+	$(BIN)/python -m tests.house.fault_matrix
 
 lint: $(READY)  ## ruff, mypy, import-linter, deptry
 	$(BIN)/ruff check src tests bench migrations

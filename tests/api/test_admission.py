@@ -14,6 +14,7 @@ from joserfc.jwk import ECKey
 from tests.api.hall import Hall
 from tests.api.test_oauth import ID_TOKEN, form, login
 from tests.api.test_real_database import at_once
+from tests.faults.rows import row
 from valetkey.core.admission import Ceilings, Rate
 from valetkey.flows.tell_exchange import tell_exchange
 from valetkey.ports import Store
@@ -110,6 +111,7 @@ def test_beyond_a_ceiling_is_429_with_one_fact(live: Hall) -> None:
     assert len(live.facts(kind="LeaseWritten")) == 2
 
 
+@row("F45")
 def test_a_ceiling_holds_when_twelve_ask_at_once(live: Hall) -> None:
     """Two credentials, ten refusals with a fact each, and no third lease that was ever written."""
     unhurried(live)

@@ -15,6 +15,7 @@ import pytest
 
 from tests.contract.databases import Databases
 from tests.contract.examples import MINUTE, Examples
+from tests.faults.rows import row
 from valetkey.core.errors import (
     BrokerError,
     Killed,
@@ -111,6 +112,7 @@ def test_two_claimers_never_share_a_lease(grounded: SqlStore, some: Examples) ->
     assert not first & second
 
 
+@row("F34")
 def test_many_sweepers_claim_each_due_lease_once(grounded: SqlStore, some: Examples) -> None:
     """Eight at once, in small batches: every lease is taken exactly once."""
     with grounded.transaction() as tx:
@@ -375,6 +377,7 @@ def test_a_writer_that_waits_for_a_kill_sees_it(
     assert seen == [1]
 
 
+@row("F36")
 @pytest.mark.parametrize(
     ("height", "subject"),
     [

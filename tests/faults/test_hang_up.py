@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.ground import Ground, leases_of_task, until_true
+from tests.faults.rows import row
 from tests.faults.served import Served, Visitor, serving
 from valetkey.bootstrap import House
 from valetkey.core.lease import LeaseState
@@ -25,6 +26,7 @@ def served(ground: Ground) -> Iterator[Served]:
         yield served
 
 
+@row("F09")
 def test_clients_that_hang_up_at_any_moment_leave_nothing(
     ground: Ground, house: House, served: Served
 ) -> None:

@@ -18,6 +18,7 @@ from tests.faults.ground import (
     until_true,
 )
 from tests.faults.proxy import BaoProxy, between_bao
+from tests.faults.rows import row
 from valetkey.bootstrap import House
 from valetkey.core.errors import BrokerError, MinterUnavailable, OutcomeUnknown
 from valetkey.core.lease import LeaseState, Proof
@@ -58,6 +59,7 @@ def refusal(house: House, ground: Ground) -> tuple[BrokerError, Task]:
     return refused.value, task
 
 
+@row("F18", "F19")
 @pytest.mark.parametrize("call", [WRITE_ROLE, READ_CREDENTIAL])
 def test_a_doubtful_mint_is_told_so_and_ended(
     ground: Ground, proxy: BaoProxy, behind: House, call: str
@@ -109,6 +111,7 @@ def test_a_redirected_ending_proves_nothing(
     assert ground.refuses(issued.secret.reveal())
 
 
+@row("F18", "F19")
 def test_a_doubtful_ending_is_done_again(
     ground: Ground, proxy: BaoProxy, behind: House
 ) -> None:
@@ -130,6 +133,7 @@ def test_a_doubtful_ending_is_done_again(
     assert receipt(behind.broker, bot, task.id).complete
 
 
+@row("F20")
 def test_a_slow_mint_is_given_up_by_the_asker_and_ended(
     ground: Ground, proxy: BaoProxy, behind: House
 ) -> None:
@@ -142,6 +146,7 @@ def test_a_slow_mint_is_given_up_by_the_asker_and_ended(
     assert until_ended(behind, lease.id).state is LeaseState.ENDED
 
 
+@row("F24")
 def test_a_credential_read_after_the_first_ending_is_ended_by_the_second(
     ground: Ground, proxy: BaoProxy, behind: House
 ) -> None:
@@ -154,6 +159,7 @@ def test_a_credential_read_after_the_first_ending_is_ended_by_the_second(
     assert until_ended(behind, lease.id).state is LeaseState.ENDED
 
 
+@row("F39")
 def test_a_dark_openbao_holds_nobody_for_ever(
     ground: Ground, proxy: BaoProxy, behind: House
 ) -> None:
@@ -163,6 +169,7 @@ def test_a_dark_openbao_holds_nobody_for_ever(
     assert isinstance(error, OutcomeUnknown)
 
 
+@row("F16")
 def test_an_unreachable_openbao_mints_nothing_and_ends_later(
     ground: Ground, proxy: BaoProxy, behind: House
 ) -> None:

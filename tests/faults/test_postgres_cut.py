@@ -18,6 +18,7 @@ from tests.faults.ground import (
     until_true,
 )
 from tests.faults.proxy import PostgresProxy, between_postgres
+from tests.faults.rows import row
 from valetkey.bootstrap import House
 from valetkey.core.errors import AlreadyDelivered, InProgress, StoreUnavailable, TaskEnded
 from valetkey.core.lease import LeaseState, Proof
@@ -40,6 +41,7 @@ def cut(ground: Ground, wire: PostgresProxy, house: House) -> Iterator[House]:
         yield cut
 
 
+@row("F10")
 def test_a_commit_that_never_arrives_mints_nothing(
     ground: Ground, wire: PostgresProxy, cut: House, house: House
 ) -> None:
@@ -54,6 +56,7 @@ def test_a_commit_that_never_arrives_mints_nothing(
     assert ground.roles() == []
 
 
+@row("F12")
 def test_a_first_commit_whose_answer_is_lost_mints_nothing(
     ground: Ground, wire: PostgresProxy, cut: House, house: House
 ) -> None:
@@ -69,6 +72,7 @@ def test_a_first_commit_whose_answer_is_lost_mints_nothing(
     assert until_ended(house, lease.id).proof is Proof.NEVER_EXISTED
 
 
+@row("F11")
 def test_a_second_commit_that_never_arrives_withholds_the_secret(
     ground: Ground, wire: PostgresProxy, cut: House, house: House
 ) -> None:
@@ -84,6 +88,7 @@ def test_a_second_commit_that_never_arrives_withholds_the_secret(
     assert until_ended(house, lease.id).proof is Proof.VERIFIED
 
 
+@row("F12")
 def test_a_second_commit_whose_answer_is_lost_is_had_again_by_its_key(
     ground: Ground, wire: PostgresProxy, cut: House, house: House
 ) -> None:
@@ -104,6 +109,7 @@ def test_a_second_commit_whose_answer_is_lost_is_had_again_by_its_key(
     assert end_task(house.broker, bot, task.id).complete
 
 
+@row("F10", "F38")
 def test_a_broker_without_its_database_gives_nothing_and_recovers(
     ground: Ground, wire: PostgresProxy, cut: House, house: House
 ) -> None:
@@ -123,6 +129,7 @@ def test_a_broker_without_its_database_gives_nothing_and_recovers(
     assert end_task(cut.broker, bot, task.id).complete
 
 
+@row("F12")
 def test_an_ending_whose_record_is_lost_is_ended_again(
     ground: Ground, wire: PostgresProxy, cut: House, house: House
 ) -> None:
@@ -136,6 +143,7 @@ def test_an_ending_whose_record_is_lost_is_ended_again(
     assert until_ended(house, issued.lease.id).proof is Proof.VERIFIED
 
 
+@row("F08")
 def test_an_issuer_that_was_frozen_after_its_mint_hands_out_nothing(
     ground: Ground, house: House
 ) -> None:

@@ -16,6 +16,7 @@ from tests.faults.ground import (
     until_ended,
     until_true,
 )
+from tests.faults.rows import row
 from valetkey.bootstrap import House
 from valetkey.core.facts import FactKind, HistoryQuery
 from valetkey.core.ids import LeaseId, Mark, base32
@@ -52,6 +53,7 @@ def kinds(house: House, lease_id: str) -> list[FactKind]:
     return [recorded.fact.kind for recorded in found]
 
 
+@row("F17")
 def test_a_role_that_openbao_has_no_lease_for_is_found_and_ended(
     ground: Ground, house: House
 ) -> None:
@@ -82,6 +84,7 @@ def test_a_lease_that_reappears_is_reopened_and_ended_again(ground: Ground, hous
     assert FactKind.LEASE_REAPPEARED in kinds(house, issued.lease.id)
 
 
+@row("F03")
 def test_a_role_left_at_openbao_alone_is_found_and_ended(ground: Ground, house: House) -> None:
     """A frozen writer may write a role after its lease had ended: nobody reads it, and it goes."""
     lost = mark(ground.installation)

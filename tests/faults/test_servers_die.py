@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.ground import Ground, ask_for, end_everything, get, start, until_ended, until_true
+from tests.faults.rows import row
 from valetkey.bootstrap import House
 from valetkey.core.errors import BrokerError, MinterUnavailable
 from valetkey.core.lease import Proof
@@ -61,6 +62,7 @@ def churn(ground: Ground, house: House) -> Iterator[Churn]:
     churn.stop()
 
 
+@row("F17")
 def test_what_openbao_forgot_when_it_was_killed_is_ended_too(
     ground: Ground, house: House, churn: Churn
 ) -> None:
@@ -77,6 +79,7 @@ def test_what_openbao_forgot_when_it_was_killed_is_ended_too(
     assert all(ground.refuses(secret) for secret in churn.secrets)
 
 
+@row("F11")
 def test_a_postgres_killed_under_issuers_loses_nothing(
     ground: Ground, house: House, churn: Churn
 ) -> None:
@@ -95,6 +98,7 @@ def test_a_postgres_killed_under_issuers_loses_nothing(
     assert all(ground.refuses(secret) for secret in churn.secrets)
 
 
+@row("F21")
 def test_a_sealed_openbao_says_so_and_ends_later(ground: Ground, house: House) -> None:
     """Sealed it mints nothing, the answer says when to come back, and endings wait for it."""
     bot = ground.bot(house)
@@ -114,6 +118,7 @@ def test_a_sealed_openbao_says_so_and_ends_later(ground: Ground, house: House) -
     assert until_ended(house, issued.lease.id).proof is Proof.VERIFIED
 
 
+@row("F20", "F39")
 @pytest.mark.parametrize("server", ["openbao", "postgres"])
 def test_a_stopped_server_holds_nobody_for_ever(
     ground: Ground, house: House, server: str

@@ -19,6 +19,7 @@ from tests.faults.ground import (
     until_ended,
     until_true,
 )
+from tests.faults.rows import row
 from valetkey.bootstrap import House
 from valetkey.core.errors import Killed
 from valetkey.core.kill import Height
@@ -28,6 +29,7 @@ from valetkey.flows.kill import kill, release_kill
 from valetkey.flows.request_credential import request_credential
 
 
+@row("F29")
 def test_an_open_session_drops_when_its_task_ends(ground: Ground, house: House) -> None:
     """Ending a task cuts the session itself, and the proof is our own look."""
     bot = ground.bot(house)
@@ -99,6 +101,7 @@ def test_an_expired_credential_loses_its_open_session(ground: Ground, house: Hou
     assert (ended.end_reason, ended.proof) == ("expired", Proof.VERIFIED)
 
 
+@row("F28", "F30")
 def test_a_role_that_others_depend_on_is_stuck_until_a_human_helps(ground: Ground) -> None:
     """Ending fails with a named problem and goes on for ever; other leases end; then it ends."""
     with ground.house(stuck_after=1) as house:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.ground import Ground, end_everything, until_true
+from tests.faults.rows import row
 from tests.faults.victims import Victim, followed, send_out
 from valetkey.bootstrap import House
 from valetkey.core.lease import Lease, LeaseState, Proof
@@ -66,6 +67,7 @@ def test_a_broker_killed_at_any_step_died_there(stories: Stories, step: str) -> 
         assert len(leases) == 1
 
 
+@row("F02", "F03", "F04", "F06")
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_brokers_lease_ends_with_a_proof(stories: Stories, step: str) -> None:
     """Its one lease is ended, verified in the target; what never existed may be told so."""
@@ -77,6 +79,7 @@ def test_a_killed_brokers_lease_ends_with_a_proof(stories: Stories, step: str) -
         assert {lease.proof for lease in leases} <= honest
 
 
+@row("F04", "F06")
 @pytest.mark.parametrize("step", STEPS)
 def test_what_a_killed_brokers_client_received_is_refused(
     ground: Ground, stories: Stories, step: str
@@ -89,6 +92,7 @@ def test_what_a_killed_brokers_client_received_is_refused(
         assert victim.still_open() == 0
 
 
+@row("F01", "F04", "F06")
 def test_brokers_killed_at_random_moments_leave_nothing(ground: Ground, house: House) -> None:
     """Processes that issue and end as fast as they can are killed anywhere; all of it ends."""
     chance = random.Random(20260101)

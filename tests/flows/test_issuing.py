@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.faults.rows import row
 from tests.flows.stories import (
     MOMENT,
     facts,
@@ -213,6 +214,7 @@ def test_an_issuer_that_dies_while_minting_is_made_good(stage: Stage) -> None:
     assert stage.minter.alive == {}
 
 
+@row("F43")
 def test_a_back_end_that_returns_longer_is_ended_and_not_delivered(stage: Stage) -> None:
     """A longer life than granted is a violation: the credential is withheld."""
     stage.minter.extra_life = timedelta(seconds=1)

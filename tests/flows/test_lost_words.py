@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.faults.rows import row
 from tests.flows.stories import failing_ask, lease_now, leases, sweep_until_quiet
 from valetkey.core.decision import Decision, Question
 from valetkey.core.errors import OutcomeUnknown
@@ -47,6 +48,7 @@ def vanish() -> None:
     raise Vanished
 
 
+@row("F14")
 def test_a_slow_first_transaction_leaves_less_time_to_mint(stage: Stage) -> None:
     """The mint's time runs from the instant that the lease names, so the second tap is after it."""
     decide = stage.policy.decide

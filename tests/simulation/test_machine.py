@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.contract.databases import Databases
+from tests.faults.rows import row
 from tests.simulation.machine import Flows
 from valetkey.store.sql_store import open_store
 from valetkey.testing.brokers import Stage
@@ -44,6 +45,7 @@ def resources() -> Iterator[ExitStack]:
         yield opened
 
 
+@row("F35")
 def test_any_verb_may_follow_any_other_on_postgres(
     databases: Databases, resources: ExitStack
 ) -> None:

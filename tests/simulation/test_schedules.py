@@ -10,6 +10,7 @@ import os
 
 import pytest
 
+from tests.faults.rows import row
 from tests.simulation.runner import play, play_many, story_of
 
 SECONDS = 20.0
@@ -22,6 +23,7 @@ FOUND = {
 }
 
 
+@row("F08", "F34", "F35")
 def test_every_invariant_holds_under_every_schedule(capsys: pytest.CaptureFixture[str]) -> None:
     """Two issuers, two sweepers, killers and others, a back end with late effects: all is kept."""
     alone = os.environ.get("VALETKEY_SIM_SEED")

@@ -16,22 +16,13 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from valetkey.core.errors import BrokerError
-from valetkey.flows.approve import time_out_grants
-from valetkey.flows.end_task import end_overdue_tasks
-from valetkey.flows.kill import enforce_kills
 from valetkey.flows.reconcile import reconcile
 from valetkey.flows.sweep import sweep
-from valetkey.ports import Broker
+from valetkey.flows.tick import BEFORE_SWEEP, duties_due
+from valetkey.ports import Broker, Duty
 
 log = structlog.get_logger()
 BATCH = 64
-
-
-_BEFORE_SWEEP: Mapping[str, Callable[[Broker], object]] = {
-    "time_out_grants": time_out_grants,
-    "end_overdue_tasks": end_overdue_tasks,
-    "enforce_kills": enforce_kills,
-}
 
 
 @dataclass(frozen=True)
@@ -85,10 +76,31 @@ class Clockwork:
     def tick(self) -> None:
         """End what is due: grants, tasks, what lives under kills, leases, until no more is due.
 
-        What goes wrong with one of them keeps none of the others, least of all the sweep.
+        One look says what there is; without anything, that is all. What goes wrong with one of
+        them keeps none of the others, least of all the sweep.
         """
-        for name, duty in _BEFORE_SWEEP.items():
-            self._done(name, partial(duty, self.broker))()
+        due = self._due()
+        for duty, flow in BEFORE_SWEEP.items():
+            if duty in due:
+                self._done(duty.value, partial(flow, self.broker))()
+        if Duty.LEASES in due:
+            self._sweep()
+
+    def _due(self) -> frozenset[Duty]:
+        """What there is to do: all of it, where a defect keeps us from looking.
+
+        Raises StoreUnavailable.
+        """
+        try:
+            return duties_due(self.broker)
+        except BrokerError:
+            raise
+        except Exception as defect:  # noqa: BLE001 - a defect of the look must end nothing
+            log.error("clockwork.defect", duty="look", problem=type(defect).__name__)
+            return frozenset(Duty)
+
+    def _sweep(self) -> None:
+        """Sweep until nothing more is due, or most of the tick is over."""
         until = time.monotonic() + 0.75 * self.beats.tick.total_seconds()
         while time.monotonic() < until and not self._stopping.is_set():
             if not sweep(self.broker, BATCH):

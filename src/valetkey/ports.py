@@ -161,6 +161,15 @@ class Standing:
     kills: tuple[Kill, ...]
 
 
+class Duty(StrEnum):
+    """What the clock does in every replica when something is due for it, in this order."""
+
+    GRANTS = "time_out_grants"
+    TASKS = "end_overdue_tasks"
+    KILLS = "enforce_kills"
+    LEASES = "sweep"
+
+
 class Transaction(Protocol):
     """One unit of change. Leaving the block commits; an exception rolls back.
 
@@ -179,6 +188,9 @@ class Transaction(Protocol):
         """The kills in force that cover exactly this reach, at any height."""
 
     def kills_in_force(self) -> Sequence[Kill]: ...
+    def kills_unfinished(self) -> Sequence[Kill]:
+        """The kills in force under which something lives: a live lease, or the killed task."""
+
     def kill(self, kill_id: str) -> Kill | None: ...
     def has_subject(self, height: Height, subject: str) -> bool:
         """Whether anything of ours has this as its id, owner, vendor, issuer, scope or target."""
@@ -280,6 +292,9 @@ class Store(Protocol):
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Begin; raises StoreUnavailable when the database cannot be reached."""
+
+    def due(self) -> frozenset[Duty]:
+        """The duties that have something to do now, in one look; its own commit."""
 
     def first_use(self, slot: str, key: str, until: datetime) -> bool:
         """True the first time a key is seen in a slot, across replicas; its own commit."""

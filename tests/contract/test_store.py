@@ -349,6 +349,7 @@ def test_a_kill_covers_what_is_under_it(
         assert [x.id for x in tx.live_leases(ordered, 9)][: 1 + everything][0] == "lease_0001"
         assert len(tx.live_leases(ordered, 9)) == 1 + everything
         assert len(tx.live_leases(ordered, 1)) == 1
+        assert tx.kills_unfinished() == [ordered]
         assert tx.has_subject(height, subject)
         assert everything or not tx.has_subject(height, "x:y")
         held = tx.standing("task_1", scope, "lease_0001")
@@ -356,6 +357,7 @@ def test_a_kill_covers_what_is_under_it(
         tx.save_kill(replace(ordered, released_at=some.now, released_by="x"))
         assert tx.kills_over(reach) == []
         assert tx.kills_in_force() == []
+        assert tx.kills_unfinished() == []
 
 
 @pytest.mark.parametrize(
@@ -386,6 +388,7 @@ def test_a_kill_of_a_scope_covers_all_that_is_no_wider(
         for scope, stopped in zip(scopes, under, strict=True):
             standing = tx.standing("task_1", scope)
             assert standing is not None and bool(standing.kills) is stopped
+        assert bool(tx.kills_unfinished()) == any(under)
     assert sum(under) == covered
 
 

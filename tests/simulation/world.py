@@ -16,12 +16,10 @@ from valetkey.core.ids import encode_id
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
-from valetkey.flows.approve import time_out_grants
-from valetkey.flows.end_task import end_overdue_tasks
 from valetkey.flows.issue import issue
-from valetkey.flows.kill import enforce_kills
 from valetkey.flows.reconcile import reconcile
 from valetkey.flows.sweep import sweep
+from valetkey.flows.tick import BEFORE_SWEEP, duties_due
 from valetkey.flows.verdicts import Issued, Verdict, Waiting
 from valetkey.ports import Broker, Limits, Transaction
 from valetkey.testing.brokers import FakeRules, Stage, TablePolicy, small_catalogue
@@ -105,10 +103,11 @@ class World:
 
     def tick(self) -> int:
         """What the clock does in every replica."""
-        time_out_grants(self.broker)
-        end_overdue_tasks(self.broker)
-        enforce_kills(self.broker)
-        return self.parts.sweep(self.broker, 64)
+        due = duties_due(self.broker)
+        for duty, flow in BEFORE_SWEEP.items():
+            if duty in due:
+                flow(self.broker)
+        return self.parts.sweep(self.broker, 64) if due else 0
 
     def _rest(self) -> None:
         """Let time pass and the clock tick until nothing is due any more."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from psycopg.rows import tuple_row
+from psycopg.rows import dict_row, tuple_row
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from valetkey.core.admission import Ceilings
@@ -15,6 +15,7 @@ from valetkey.core.kill import Height, Kill, Reach, stops
 from valetkey.core.lease import Lease
 from valetkey.store import mapping
 from valetkey.store.covered import NAMED, covered
+from valetkey.store.due import KILLS_UNFINISHED
 from valetkey.store.session import BARRIER, Session, all_of, by_id
 from valetkey.store.standing import KILLS_OVER
 from valetkey.store.tables import facts, fingerprints, kills, leases
@@ -58,6 +59,11 @@ class Lifecycle(Session):
         """Every kill that is not released."""
         query = select(kills).where(kills.c.released_at.is_(None)).order_by("at")
         return [mapping.kill_from(row) for row in self._many(query)]
+
+    def kills_unfinished(self) -> Sequence[Kill]:
+        """The kills in force under which something lives."""
+        rows = self._run(dict_row, KILLS_UNFINISHED, {}).fetchall()
+        return [mapping.kill_from(row) for row in rows]
 
     def kill(self, kill_id: str) -> Kill | None:
         """One kill, locked."""

@@ -15,7 +15,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from valetkey.core.admission import Rate, seconds_until_one
 from valetkey.core.errors import StoreUnavailable
+from valetkey.ports import Duty
 from valetkey.store.authority import Authority
+from valetkey.store.due import DUE, duties_of
 from valetkey.store.lifecycle import Lifecycle
 from valetkey.store.readings import Readings
 from valetkey.store.tables import buckets, installation, uses
@@ -62,6 +64,11 @@ class SqlStore:
             tx = SqlTransaction(connection, self._readings)
             yield tx
             tx.flush()
+
+    def due(self) -> frozenset[Duty]:
+        """The duties that have something to do now: one statement, outside any transaction."""
+        with _mapped(), self._alone.connect() as connection:
+            return duties_of(connection.exec_driver_sql(DUE).one())
 
     def first_use(self, slot: str, key: str, until: datetime) -> bool:
         """True the first time, across replicas; kept until `until`."""

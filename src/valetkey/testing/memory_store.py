@@ -16,7 +16,8 @@ from valetkey.core.grant import Approval, Grant
 from valetkey.core.kill import VENDOR, Height, Kill, Reach, stops
 from valetkey.core.lease import LIVE, UNENDED, Lease, LeaseState
 from valetkey.core.task import Task, TaskState
-from valetkey.ports import Standing
+from valetkey.ports import Duty, Standing
+from valetkey.testing.memory_due import duties_due, is_unfinished
 
 
 @dataclass
@@ -55,6 +56,11 @@ class MemoryStore:
             except BaseException:
                 self.state = before
                 raise
+
+    def due(self) -> frozenset[Duty]:
+        """What there is to do."""
+        with self.transaction() as tx:
+            return duties_due(tx)
 
     def first_use(self, slot: str, key: str, until: datetime) -> bool:
         """True the first time."""
@@ -110,6 +116,9 @@ class MemoryTransaction:
 
     def kills_in_force(self) -> Sequence[Kill]:
         return [kill for kill in self._state.kills.values() if kill.released_at is None]
+
+    def kills_unfinished(self) -> Sequence[Kill]:
+        return [kill for kill in self.kills_in_force() if is_unfinished(self, kill)]
 
     def kill(self, kill_id: str) -> Kill | None:
         return self._state.kills.get(kill_id)

@@ -54,6 +54,10 @@ class SimSession:
     def now(self) -> datetime:
         return self.store.time
 
+    def seen(self) -> MemoryTransaction:
+        """The queries of one statement, over what it sees; they lock nothing."""
+        return self._snapshot
+
     def commit(self) -> None:
         """The last statement: new rows first, then everything counts at once."""
         steps = self.store.steps

@@ -23,7 +23,8 @@ from valetkey.core.grant import Approval, Grant
 from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import LIVE, UNENDED, Lease
 from valetkey.core.task import Task
-from valetkey.ports import Standing
+from valetkey.ports import Duty, Standing
+from valetkey.testing.memory_due import duties_due
 from valetkey.testing.memory_store import MemoryStore, MemoryTransaction
 from valetkey.testing.sim_locks import KEY_SHARE, NO_KEY_UPDATE, SHARE, UPDATE, Key, Locks
 from valetkey.testing.sim_session import SimSession
@@ -57,6 +58,13 @@ class SimStore(MemoryStore):
             tx.commit()
         finally:
             self.locks.release(tx)
+
+    def due(self) -> frozenset[Duty]:
+        """One statement of its own: it sees what is committed, and locks nothing."""
+        self.steps.step("due")
+        if self.steps.omen("begin") != "ok":
+            raise StoreUnavailable(retry_after=2)
+        return duties_due(self.begin().seen())
 
     def begin(self) -> SimTransaction:
         """A new transaction; variants of the store begin their own kind."""
@@ -97,6 +105,10 @@ class SimTransaction(SimSession):
     def kills_in_force(self) -> Sequence[Kill]:
         self._statement("kills in force")
         return self._snapshot.kills_in_force()
+
+    def kills_unfinished(self) -> Sequence[Kill]:
+        self._statement("kills unfinished")
+        return self._snapshot.kills_unfinished()
 
     def kill(self, kill_id: str) -> Kill | None:
         return cast("Kill | None", self._row("kills", kill_id, UPDATE))

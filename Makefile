@@ -41,7 +41,7 @@ sim: $(READY)  ## A hundred thousand schedules of the simulator
 	VALETKEY_SIM_SCHEDULES=100000 $(BIN)/python -m pytest tests/simulation/test_schedules.py --timeout=1200
 
 faults: $(READY)  ## Kill loops, fifty times each
-	VALETKEY_FAULT_ROUNDS=50 $(BIN)/python -m pytest tests/faults --timeout=3600
+	VALETKEY_FAULT_ROUNDS=50 $(BIN)/python -m pytest tests/faults tests/fleet --timeout=3600
 
 matrix: $(READY)  ## Make docs/reference/fault-matrix.md anew from the tests
 	$(BIN)/python -m tests.house.fault_matrix

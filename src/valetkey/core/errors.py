@@ -7,34 +7,13 @@ a house test fails when a class is missing there or in `docs/reference/errors.md
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-
-class BrokerError(Exception):
-    """Something went wrong inside Valetkey.
-
-    That is what the class itself tells; each kind of refusal is a subclass.
-    """
-
-    code: ClassVar[str] = "internal"
-    next_action: ClassVar[str] = "Report this with the time; it is a defect of Valetkey."
-
-    def __init__(
-        self,
-        detail: str = "",
-        *,
-        retry_after: float | None = None,
-        decision_id: str | None = None,
-        extra: dict[str, str] | None = None,
-    ) -> None:
-        self.detail = detail or (type(self).__doc__ or "").splitlines()[0]
-        self.retry_after = retry_after
-        self.decision_id = decision_id
-        self.extra = extra or {}
-        self.recorded = False
-        self.task_id: str | None = None
-        super().__init__(f"{self.code}: {self.detail}")
-
+from valetkey.core.outages import MintedTooLong as MintedTooLong
+from valetkey.core.outages import MinterRefused as MinterRefused
+from valetkey.core.outages import MinterUnavailable as MinterUnavailable
+from valetkey.core.outages import NotReady as NotReady
+from valetkey.core.outages import OutcomeUnknown as OutcomeUnknown
+from valetkey.core.outages import StoreUnavailable as StoreUnavailable
+from valetkey.core.refusal import BrokerError as BrokerError
 
 # --- we do not know you ---------------------------------------------------------------------
 
@@ -347,51 +326,6 @@ class RateLimited(BrokerError):
 
     code = "rate_limited"
     next_action = "Wait for `retry_after`; end what you no longer need."
-
-
-# --- the outside ----------------------------------------------------------------------------
-
-
-class MinterRefused(BrokerError):
-    """The back end refused to mint."""
-
-    code = "minter_refused"
-    next_action = "Do not retry; an operator must look at the target."
-
-
-class MinterUnavailable(BrokerError):
-    """The back end could not be reached or is not able to work now."""
-
-    code = "minter_unavailable"
-    next_action = "Retry after `retry_after` with the same idempotency key."
-
-
-class MintedTooLong(BrokerError):
-    """The back end granted longer than allowed; the credential was ended and not delivered."""
-
-    code = "minted_too_long"
-    next_action = "Do not retry; an operator must correct the back end's limits."
-
-
-class OutcomeUnknown(BrokerError):
-    """The back end did not answer in time; what may exist is being ended."""
-
-    code = "outcome_unknown"
-    next_action = "Retry after `retry_after` with a new idempotency key."
-
-
-class StoreUnavailable(BrokerError):
-    """The database cannot be reached, so nothing is issued."""
-
-    code = "store_unavailable"
-    next_action = "Retry after `retry_after`."
-
-
-class NotReady(BrokerError):
-    """This replica is not able to issue now."""
-
-    code = "not_ready"
-    next_action = "Retry after `retry_after`; operators see the reason at /readyz."
 
 
 def catalogue() -> list[type[BrokerError]]:

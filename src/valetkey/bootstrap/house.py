@@ -187,20 +187,22 @@ def _upkeep(broker: Broker, store: SqlStore, active: ActiveRules) -> None:
 def failpoint_of(wanted: str | None) -> Callable[[str], None]:
     """What happens at each step: nothing, unless a test names a step to die at.
 
-    `step` dies there the first time; `step*n` the n-th time.
+    `step` dies there the first time; `step*n` the n-th time. `stop:step` stands still instead
+    (SIGSTOP), until somebody lets the process go on.
     """
     if not wanted:
         return lambda step: None
-    name, _, nth = wanted.partition("*")
+    how, _, where = wanted.rpartition(":")
+    name, _, nth = where.partition("*")
     left = [int(nth or 1)]
 
-    def die(step: str) -> None:
+    def fall(step: str) -> None:
         if step == name:
             left[0] -= 1
             if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), signal.SIGSTOP if how == "stop" else signal.SIGKILL)
 
-    return die
+    return fall
 
 
 def _database_minter(

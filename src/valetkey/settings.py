@@ -116,6 +116,9 @@ class Times(Section):
     )
     claim: timedelta = Field(timedelta(seconds=20), description="A claimed ending's time.")
     answer_within: timedelta = Field(timedelta(seconds=30), description="Asker's patience.")
+    database_answer: timedelta = Field(
+        timedelta(seconds=20), gt=timedelta(0), description="Postgres's, for one statement."
+    )
     tick: timedelta = Field(timedelta(seconds=1), description="Between sweeps.")
     reconcile_every: timedelta = Field(timedelta(minutes=1), description="Between comparisons.")
     reload_every: timedelta = Field(timedelta(seconds=30), description="Between looks at files.")

@@ -284,6 +284,41 @@ def test_a_lost_database_is_said_so(databases: Databases, database: str) -> None
     assert "127.0.0.1" not in str(refused.value)
 
 
+@row("F08")
+def test_who_stands_still_in_a_transaction_loses_it_and_its_locks(
+    databases: Databases, database: str
+) -> None:
+    """The server hangs up on it: others get its locks in time, and its commit is refused."""
+    patient, hasty = (
+        open_store(databases.app(database), pool=1, answer=timedelta(seconds=seconds))
+        for seconds in (2, 0.9)
+    )
+    with pytest.raises(StoreUnavailable), hasty.transaction() as frozen:
+        frozen.close_barrier()
+        with patient.transaction() as tx:
+            tx.hold_barrier()
+        frozen.agents()
+    for store in (patient, hasty):
+        store.close()
+
+
+def test_a_lock_that_is_never_given_is_not_waited_for_for_ever(
+    databases: Databases, database: str
+) -> None:
+    """What waits longer than one answer may take is StoreUnavailable; its connection is kept."""
+    store = open_store(databases.app(database), answer=timedelta(seconds=0.3))
+    holder = open_store(databases.app(database))
+    with holder.transaction() as tx:
+        tx.close_barrier()
+        with pytest.raises(StoreUnavailable), store.transaction() as refused:
+            refused.hold_barrier()
+    with store.transaction() as tx:
+        tx.hold_barrier()
+        assert tx.agents() == []
+    for one in (store, holder):
+        one.close()
+
+
 def test_an_ask_waits_for_a_task_that_is_ending_and_is_then_refused(
     stage: Stage, sql_store: SqlStore, databases: Databases, database: str
 ) -> None:

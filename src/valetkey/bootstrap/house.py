@@ -125,7 +125,8 @@ def build_house(
 
     `sign` signs claims as an at+jwt under our current key; `watch` may wrap a minter to time it.
     """
-    store = open_store(read_secret(settings.database.url_file), pool=settings.database.pool)
+    url, pool = read_secret(settings.database.url_file), settings.database.pool
+    store = open_store(url, pool=pool, answer=settings.times.database_answer)
     if store.owns_its_tables():
         raise WrongDatabaseRole()
     installation = store.installation()

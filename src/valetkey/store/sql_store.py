@@ -19,6 +19,7 @@ from valetkey.ports import Duty
 from valetkey.store.authority import Authority
 from valetkey.store.due import DUE, duties_of
 from valetkey.store.lifecycle import Lifecycle
+from valetkey.store.patience import ANSWER, be_patient, connecting
 from valetkey.store.readings import Readings
 from valetkey.store.tables import buckets, installation, uses
 
@@ -30,7 +31,11 @@ SELECT count(*) FILTER (WHERE state IN ('minting', 'active')) AS live,
            AS oldest_unended_seconds
 FROM leases WHERE state <> 'ended'
 """
-_DRIVER = (psycopg.OperationalError, psycopg.InterfaceError)
+_DRIVER = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,  # we stood still, and were hung up on
+)
 _FILLED = """
 least(%(burst)s::float8, buckets.tokens + %(per_second)s
     * greatest(0, extract(epoch FROM clock_timestamp() - buckets.at)::float8))
@@ -148,19 +153,11 @@ class SqlStore:
         self._engine.dispose()
 
 
-CONNECTING: dict[str, str | int] = {
-    "connect_timeout": 5,
-    "application_name": "valetkey",
-    "keepalives_idle": 10,  # a peer that vanished without a word is noticed in half a minute
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-    "options": "-c idle_in_transaction_session_timeout=60s",
-}
+def open_store(url: str, *, pool: int = 20, answer: timedelta = ANSWER) -> SqlStore:
+    """A store over a pool of connections; `url` is `postgresql+psycopg://...`.
 
-
-def open_store(url: str, *, pool: int = 20) -> SqlStore:
-    """A store over a pool of connections; `url` is `postgresql+psycopg://...`."""
+    `answer` is how long the server may take for one statement; then it is StoreUnavailable.
+    """
     engine = create_engine(
         url,
         pool_size=pool,
@@ -169,8 +166,9 @@ def open_store(url: str, *, pool: int = 20) -> SqlStore:
         pool_pre_ping=False,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
-        connect_args=CONNECTING,
+        connect_args=connecting(answer),
     )
+    be_patient(engine, answer)
     return SqlStore(engine)
 
 

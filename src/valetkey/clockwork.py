@@ -16,7 +16,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from valetkey.core.errors import BrokerError
-from valetkey.flows.reconcile import reconcile
+from valetkey.flows.reconcile import leads, reconcile
 from valetkey.flows.sweep import sweep
 from valetkey.flows.tick import BEFORE_SWEEP, duties_due
 from valetkey.ports import Broker, Duty
@@ -109,9 +109,10 @@ class Clockwork:
                 self._stopping.wait(0.02)
 
     def compare(self) -> None:
-        """Reconcile every minter."""
+        """Reconcile every minter that no other replica leads the comparing of in this turn."""
         for name in self.broker.minters:
-            reconcile(self.broker, name)
+            if leads(self.broker, f"reconcile {name}", self.beats.reconcile):
+                reconcile(self.broker, name)
 
     def late(self) -> str | None:
         """Why this replica is not to be trusted with time: its sweep has not run for long."""

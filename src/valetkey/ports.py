@@ -16,6 +16,7 @@ from typing import Protocol
 from valetkey.core.admission import Ceilings, Rate
 from valetkey.core.agent import Agent, Binding
 from valetkey.core.catalogue import Catalogue, CataloguedScope
+from valetkey.core.comparison import Known
 from valetkey.core.decision import Decision, Question
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
@@ -81,11 +82,15 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True)
 class Found:
-    """An object outside that carries a mark: its handle, and whose mark it is."""
+    """An object outside that carries a mark: its handle, and whose mark it is.
+
+    `until` is when the target itself takes it no more; None where it does not tell.
+    """
 
     handle: Handle
     installation: str
     lease_id: LeaseId
+    until: datetime | None = None
 
 
 class Minter(Protocol):
@@ -112,8 +117,11 @@ class Minter(Protocol):
     def probe(self, handle: Handle) -> Presence:
         """Look inside the target. Raises MinterUnavailable when it cannot look now."""
 
-    def found(self) -> Iterator[Found]:
-        """Everything out there that carries a mark. Raises MinterUnavailable."""
+    def targets(self) -> Sequence[str]:
+        """The targets at which it can look for what carries a mark."""
+
+    def found(self, target: str) -> Iterator[Found]:
+        """Everything at one target that carries a mark. Raises MinterUnavailable."""
 
     def claim(self) -> Sequence[str]:
         """Leave our installation's name at each unclaimed target; the targets newly claimed."""
@@ -277,8 +285,12 @@ class Transaction(Protocol):
     def recent_ends(self, limit: int) -> Sequence[Lease]:
         """The leases that ended last, newest first."""
 
-    def active_leases(self) -> Sequence[Lease]: ...
     def unended_leases(self) -> Sequence[Lease]: ...
+    def unended_names(self, minter: str) -> Sequence[Known]:
+        """What every lease of a minter that is not ended is called outside."""
+
+    def names_of(self, lease_ids: Sequence[str]) -> Sequence[Known]:
+        """The same of these leases, ended or not; of those that there are."""
 
     def record(self, fact: Fact) -> None: ...
     def history(self, query: HistoryQuery) -> Sequence[RecordedFact]: ...

@@ -76,9 +76,13 @@ class Remembering:
         """As the minter."""
         return self.minter.probe(handle)
 
-    def found(self) -> Iterator[Found]:
+    def targets(self) -> Sequence[str]:
         """As the minter."""
-        return self.minter.found()
+        return self.minter.targets()
+
+    def found(self, target: str) -> Iterator[Found]:
+        """As the minter."""
+        return self.minter.found(target)
 
     def claim(self) -> Sequence[str]:
         """As the minter."""

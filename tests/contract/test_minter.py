@@ -168,15 +168,18 @@ def test_everything_out_there_with_a_mark_is_found(looking: Kind) -> None:
     handles = [looking.handle() for _ in range(3)]
     for handle in handles:
         looking.mint(handle)
-    found = {x.handle.name: x for x in looking.minter.found()}
+    target = looking.wanted.target.name
+    assert list(looking.minter.targets()) == [target]
+    found = {x.handle.name: x for x in looking.minter.found(target)}
     assert {x.name for x in handles} <= found.keys()
     for handle in handles:
         seen = found[handle.name]
         mark = Mark.read(handle.name)
         assert mark is not None
         assert (seen.installation, seen.lease_id) == (looking.installation, mark.lease_id)
+        assert seen.handle == handle
         looking.minter.end(seen.handle, later())
-    assert not {x.name for x in handles} & {x.handle.name for x in looking.minter.found()}
+    assert not {x.name for x in handles} & {x.handle.name for x in looking.minter.found(target)}
 
 
 def test_an_open_session_is_cut_and_counts_as_present_until_then(database: Kind) -> None:

@@ -9,10 +9,11 @@ from itertools import compress
 import pytest
 
 from tests.contract.examples import MINUTE, Examples
+from valetkey.core.comparison import Known
 from valetkey.core.facts import Fact, FactKind, HistoryQuery
 from valetkey.core.grant import GrantState
 from valetkey.core.kill import Height, Reach, stops
-from valetkey.core.lease import LeaseState, Patience, Proof
+from valetkey.core.lease import Handle, LeaseState, Patience, Proof
 from valetkey.core.task import TaskState
 from valetkey.ports import Store
 
@@ -224,7 +225,25 @@ def test_leases_are_listed_by_state_agent_owner_task_and_grant(
         assert [x.id for x in tx.leases(None, None, "other@example.com")] == [ids[1]]
         assert [x.id for x in tx.leases_of_task("task_1")] == ids[:2]
         assert [x.id for x in tx.leases_of_grant("grant_1")] == ids[:2]
-        assert [x.id for x in tx.active_leases()] == [ids[0], ids[2]]
+
+
+def test_what_a_lease_is_called_outside_is_read_without_the_rest(
+    grounded: Store, some: Examples
+) -> None:
+    """Of all that is not ended at one minter, or of some by their ids, ended or not."""
+    ended = {"state": LeaseState.ENDED, "proof": Proof.VERIFIED, "due_at": None}
+    other = Handle("other", "orders-db", "vk-3")
+    with grounded.transaction() as tx:
+        tx.add_lease(some.lease(1))
+        tx.add_lease(some.lease(2, **ended))
+        tx.add_lease(some.lease(3, handle=other))
+        (known,) = tx.unended_names("fake")
+        found = {x.lease_id: x.state for x in tx.names_of(["lease_0002", "lease_0003", "x"])}
+        assert tx.names_of([]) == []
+    assert known == Known(
+        "lease_0001", "orders-db", "vk-1", LeaseState.ACTIVE, some.lease(1).backend_expires_at
+    )
+    assert found == {"lease_0002": LeaseState.ENDED, "lease_0003": LeaseState.ACTIVE}
 
 
 def test_a_lease_is_saved_only_while_its_fence_stands(grounded: Store, some: Examples) -> None:

@@ -12,7 +12,7 @@ from valetkey.core.ask import LONGEST_TTL
 from valetkey.core.errors import MinterUnavailable
 from valetkey.core.ids import LeaseId, Mark
 from valetkey.core.lease import Lease, LeaseState, Proof
-from valetkey.flows.reconcile import reconcile
+from valetkey.flows.reconcile import leads, reconcile
 from valetkey.flows.revoke import revoke_lease
 from valetkey.flows.sweep import sweep
 from valetkey.testing.brokers import Stage
@@ -24,11 +24,12 @@ def out(stage: Stage, count: int = 1) -> list[Lease]:
     return [issued(stage, stage.ask(task)).lease for _ in range(count)]
 
 
-def stray(stage: Stage, installation: str = "") -> str:
+def stray(stage: Stage, installation: str = "", target: str = "orders-db") -> str:
     """An object outside with a mark that no lease of ours has."""
     lease_id = LeaseId(stage.new_id("lease"))
     mark = Mark.of(installation or stage.minter.installation, "0" * 12, lease_id)
     stage.minter.alive[str(mark)] = lease_id
+    stage.minter.at[str(mark)] = target
     return str(mark)
 
 
@@ -37,7 +38,7 @@ def test_when_both_sides_agree_nothing_happens(stage: Stage) -> None:
     out(stage, 3)
     before = kinds(stage)
     comparison = reconcile(stage.broker, "fake")
-    assert (comparison.seen, comparison.held, comparison.problem) == (3, None, None)
+    assert (comparison.seen, comparison.waits) == (3, False)
     assert kinds(stage) == before
 
 
@@ -108,7 +109,7 @@ def test_a_large_difference_is_held_for_a_human(stage: Stage) -> None:
     live = out(stage, 8)
     stage.minter.alive.clear()
     comparison = reconcile(stage.broker, "fake")
-    assert comparison.held is not None
+    assert "orders-db" in comparison.held
     assert comparison.vanished == []
     assert {lease_now(stage, x).state for x in live} == {LeaseState.ACTIVE}
     assert kinds(stage)[-1] == "ReconcileHeld"
@@ -124,7 +125,7 @@ def test_many_reappeared_leases_are_held_too(stage: Stage) -> None:
         revoke_lease(stage.broker, stage.operator, lease.id)
     sweep(stage.broker)
     stage.minter.alive.update({x.handle.name: x.id for x in ended})
-    assert reconcile(stage.broker, "fake").held is not None
+    assert reconcile(stage.broker, "fake").held
     assert {lease_now(stage, x).state for x in ended} == {LeaseState.ENDED}
 
 
@@ -151,7 +152,7 @@ def test_a_minter_that_is_away_is_a_problem_and_no_difference(stage: Stage) -> N
     (lease,) = out(stage)
     stage.minter.fail_found.append(MinterUnavailable())
     comparison = reconcile(stage.broker, "fake")
-    assert comparison.problem == "minter_unavailable"
+    assert comparison.problems == {"orders-db": "minter_unavailable"}
     assert lease_now(stage, lease).state is LeaseState.ACTIVE
 
 
@@ -201,3 +202,57 @@ def test_one_that_cannot_be_looked_at_does_not_hide_another_that_vanished(stage:
     assert reconcile(stage.broker, "fake").vanished == [gone.id]
     assert lease_now(stage, unseen).state is LeaseState.ACTIVE
     assert reconcile(stage.broker, "fake").vanished == [unseen.id]
+
+
+def test_a_target_that_is_away_holds_up_no_other(stage: Stage) -> None:
+    """What is at the others is compared; its own leases are neither missing nor vanished."""
+    (lease,) = out(stage)
+    stage.minter.known_targets = ("orders-db", "ledger-db")
+    name = stray(stage, target="ledger-db")
+    stage.minter.away.add("orders-db")
+    stage.minter.alive.pop(lease.handle.name)
+    comparison = reconcile(stage.broker, "fake")
+    assert comparison.problems == {"orders-db": "minter_unavailable"}
+    assert (len(comparison.unknown), comparison.vanished) == (1, [])
+    assert {x.handle.name for x in leases(stage) if x.target == "ledger-db"} == {name}
+    assert lease_now(stage, lease).state is LeaseState.ACTIVE
+
+
+def test_an_object_seen_through_two_targets_is_one(stage: Stage) -> None:
+    """Two targets on one server show the same roles: a lease is known by its name from both."""
+    (lease,) = out(stage)
+    found = stage.minter.found
+    stage.minter.known_targets = ("ledger-db", "orders-db")
+    stage.minter.at[lease.handle.name] = "orders-db"
+    stage.minter.found = lambda target: found("orders-db")  # type: ignore[method-assign]
+    comparison = reconcile(stage.broker, "fake")
+    assert (comparison.seen, comparison.unknown, comparison.vanished) == (1, [], [])
+
+
+def test_one_targets_large_difference_holds_only_that_target(stage: Stage) -> None:
+    """One database restored from a backup is one target's matter, however many others are well."""
+    live = out(stage, 18)
+    stage.minter.known_targets = ("orders-db", "ledger-db")
+    for _ in range(6):
+        stray(stage, target="ledger-db")
+    (gone, *_) = live
+    del stage.minter.alive[gone.handle.name]
+    comparison = reconcile(stage.broker, "fake")
+    assert list(comparison.held) == ["ledger-db"]
+    assert (comparison.vanished, comparison.unknown) == ([gone.id], [])
+
+
+def test_targets_with_leases_that_nobody_looks_at_are_named(stage: Stage) -> None:
+    """A target that left the catalogue is not silently taken for well."""
+    out(stage)
+    stage.minter.known_targets = ("ledger-db",)
+    assert reconcile(stage.broker, "fake").unlooked == ["orders-db"]
+
+
+def test_one_replica_leads_in_each_turn(stage: Stage) -> None:
+    """The first to ask does the duty, the others not; in the next turn anybody may."""
+    every = timedelta(minutes=1)
+    assert [leads(stage.broker, "reconcile fake", every) for _ in range(3)] == [True, False, False]
+    assert leads(stage.broker, "reconcile other", every)
+    stage.pass_time(every)
+    assert leads(stage.broker, "reconcile fake", every)

@@ -24,6 +24,7 @@ _config = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The configuration; otherwise VALETKEY_CONFIG, ./valetkey.yaml, /etc/valetkey/.",
 )
+_COMPARED = ("minter", "seen", "unknown", "reappeared", "vanished", "foreign", "held", "problems")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -95,19 +96,19 @@ def sweep(ctx: click.Context, config: Path | None, as_json: bool) -> None:
 @click.option("--act", is_flag=True, help="Act on a difference that was held for a human.")
 @click.pass_context
 def reconcile(ctx: click.Context, config: Path | None, as_json: bool, act: bool) -> None:
-    """Compare our leases with what exists at every back end, both ways; exit 1 when held."""
+    """Compare our leases with what exists at every back end, both ways; exit 1 if a human must."""
     from valetkey.flows.reconcile import reconcile as compare
 
     screen = Screen(as_json)
 
     def run(house: House) -> int:
-        found = {
-            name: vars(compare(house.broker, name, act_anyway=act)) for name in house.broker.minters
-        }
-        columns = ("minter", "seen", "unknown", "reappeared", "vanished", "foreign", "held")
-        lines = [{"minter": name, **_counted(one)} for name, one in found.items()]
-        screen.listed(found, columns, lines)
-        return REFUSED if any(one["held"] or one["problem"] for one in found.values()) else DONE
+        each = {name: compare(house.broker, name, act_anyway=act) for name in house.broker.minters}
+        told = {name: vars(one) for name, one in each.items()}
+        screen.listed(told, _COMPARED, [{"minter": x, **_counted(y)} for x, y in told.items()])
+        for one in each.values():
+            for target, why in {**one.held, **one.problems}.items():
+                screen.say(f"{target}: {why}")
+        return REFUSED if any(one.waits for one in each.values()) else DONE
 
     ctx.exit(_with_house(screen, config, run))
 
@@ -138,8 +139,8 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
     ctx.exit(_with_house(screen, config, run))
 
 
-def _counted(one: dict[str, Any]) -> dict[str, Any]:
-    return {name: len(value) if isinstance(value, list) else value for name, value in one.items()}
+def _counted(one: dict[str, Any]) -> dict[str, int]:
+    return {name: value if isinstance(value, int) else len(value) for name, value in one.items()}
 
 
 def _with_house(screen: Screen, config: Path | None, run: Callable[[House], int]) -> int:

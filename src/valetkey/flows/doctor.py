@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from valetkey.core.comparison import Known
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import HistoryQuery
 from valetkey.core.kill import VENDOR, Kill, Reach, stops
 from valetkey.core.lease import LIVE, Lease, LeaseState
 from valetkey.core.task import TaskState
-from valetkey.flows.reconcile import lease_behind
+from valetkey.flows.reconcile import leases_behind
 from valetkey.ports import Broker, Found, Transaction
 
 CHECKED = ("I1", "I2", "I4", "I6", "I7", "I8", "I9", "I12", "I18")
@@ -118,37 +119,43 @@ def _untold(tx: Transaction, lease: Lease) -> Iterator[Violation]:
 
 def _by_looking(broker: Broker, minter: str, now: datetime) -> Iterator[Violation]:
     """I1, I2 and I4: what is out there has a living row, and is not past its end."""
-    try:
-        suspects = [*_by_one_look(broker, minter, now)]
-        there = {x.handle.name for x in broker.minters[minter].found()} if suspects else set()
-    except BrokerError as problem:
-        yield Violation("I1", minter, f"could not be looked at: {problem.code}")
-        return
-    for found, violation in suspects:
-        if found.handle.name in there:  # else it was only ended while we looked
-            yield violation
+    for target in broker.minters[minter].targets():
+        try:
+            yield from _at_target(broker, minter, target, now)
+        except BrokerError as problem:
+            yield Violation("I1", target, f"could not be looked at: {problem.code}")
+
+
+def _at_target(broker: Broker, minter: str, target: str, now: datetime) -> list[Violation]:
+    suspects = _by_one_look(broker, minter, target, now)
+    there = {x.handle.name for x in broker.minters[minter].found(target)} if suspects else set()
+    # What is not there any more was only ended while we looked.
+    return [violation for found, violation in suspects if found.handle.name in there]
 
 
 def _by_one_look(
-    broker: Broker, minter: str, now: datetime
-) -> Iterator[tuple[Found, Violation]]:
-    for found in list(broker.minters[minter].found()):
-        if found.installation == broker.installation:
-            with broker.store.transaction() as tx:
-                _, lease = lease_behind(tx, found)
-            for violation in _astray(broker, found, lease, now):
-                yield found, violation
+    broker: Broker, minter: str, target: str, now: datetime
+) -> list[tuple[Found, Violation]]:
+    found = list(broker.minters[minter].found(target))
+    with broker.store.transaction() as tx:
+        behind = leases_behind(tx, found)
+    return [
+        (one, violation)
+        for one in found
+        if behind[one.handle.name] or one.installation == broker.installation
+        for violation in _astray(broker, one, behind[one.handle.name], now)
+    ]
 
 
 def _astray(
-    broker: Broker, found: Found, lease: Lease | None, now: datetime
+    broker: Broker, found: Found, lease: Known | None, now: datetime
 ) -> Iterator[Violation]:
     if lease is None:
         yield Violation("I1", found.handle.name, "exists outside and has no lease")
     elif lease.state is LeaseState.ENDED:
-        yield Violation("I4", lease.id, "ended by our record, and exists outside")
+        yield Violation("I4", lease.lease_id, "ended by our record, and exists outside")
     elif now > lease.backend_expires_at + _moment(broker):
-        yield Violation("I2", lease.id, "exists outside past its end")
+        yield Violation("I2", lease.lease_id, "exists outside past its end")
 
 
 def _moment(broker: Broker) -> timedelta:

@@ -1,91 +1,153 @@
-"""Reconcile: compare our leases with what really exists outside, both ways."""
+"""Reconcile: compare our leases with what really exists outside, both ways, target by target."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
-from valetkey.core.ask import LONGEST_TTL, canonical_hash
+from valetkey.core.ask import canonical_hash
+from valetkey.core.comparison import Comparison, Difference, Known, held_targets
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.ids import LeaseId, lease_id_of
-from valetkey.core.lease import Lease, LeaseState, Proof
-from valetkey.flows.recording import lease_fact
+from valetkey.core.lease import Lease, LeaseState
+from valetkey.flows.adopt import adopt, vanish
 from valetkey.flows.sweep import CLOCK
 from valetkey.ports import Broker, Found, Presence, Transaction
 
 AGAIN = timedelta(hours=1)
 
 
-@dataclass
-class Comparison:
-    """What one comparison found, by lease id; `held` says why nothing was done about it."""
+@dataclass(frozen=True)
+class Look:
+    """What was seen at one target: objects of ours that should not be, and leases without one."""
 
-    seen: int = 0
-    foreign: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    reappeared: list[str] = field(default_factory=list)
-    vanished: list[str] = field(default_factory=list)
-    held: str | None = None
-    problem: str | None = None
+    target: str
+    odd: Sequence[Found]
+    missing: Sequence[Known]
+    live: int
+
+
+def leads(broker: Broker, duty: str, every: timedelta) -> bool:
+    """Whether this replica does a duty in this turn of the database's clock; the first one does.
+
+    Nothing is held meanwhile: should it die, another one leads the next turn.
+    """
+    now = broker.store.now()
+    turn = int(now.timestamp() // every.total_seconds())
+    return broker.store.first_use("lead", f"{duty} {turn}", now + 2 * every)
 
 
 def reconcile(broker: Broker, minter_name: str, *, act_anyway: bool = False) -> Comparison:
     """Compare one minter's objects with our leases, and act unless the difference is suspicious.
 
     A restored backup on either side shows as a large difference: then it only reports, until a
-    human asks with `act_anyway`. Replicas that do it at once see the same and act once.
+    human asks with `act_anyway`. A target that cannot be looked at holds up no other. Replicas
+    that do it at once see the same and act once.
     """
     outcome = Comparison()
     with broker.store.transaction() as tx:
-        live = [x for x in tx.active_leases() if x.handle.minter == minter_name]
-    try:  # outside any transaction, and after reading what lives
-        outside = {found.handle.name: found for found in broker.minters[minter_name].found()}
-    except BrokerError as problem:
-        outcome.problem = problem.code
-        return outcome
-    outcome.seen = len(outside)
-    ours = [x for x in outside.values() if x.installation == broker.installation]
-    outcome.foreign = sorted(outside.keys() - {x.handle.name for x in ours})
-    missing = [x for x in live if x.handle.name not in outside]
-    with broker.store.transaction() as tx:
-        odd = [found for found in ours if _is_odd(tx, found)]
-    outcome.held = None if act_anyway else _suspicious(broker, len(odd), missing, live)
-    _act(broker, outcome, odd, missing, minter_name)
+        known = tx.unended_names(minter_name)
+    looks = _look_everywhere(broker, minter_name, known, outcome)
+    limits = broker.limits
+    differences = {x.target: Difference(len(x.odd), len(x.missing), x.live) for x in looks}
+    held = held_targets(differences, limits.reconcile_floor, limits.reconcile_share)
+    outcome.held = {} if act_anyway else held
+    _tell_of_strangers(broker, minter_name, outcome)
+    _tell_what_waits(broker, minter_name, outcome)
+    for look in looks:
+        if look.target not in outcome.held:
+            _act(broker, minter_name, look, outcome)
     return outcome
 
 
-def _is_odd(tx: Transaction, found: Found) -> bool:
-    """Out there for a lease that has ended, or that nobody knows."""
-    _, lease = lease_behind(tx, found)
-    return lease is None or lease.state is LeaseState.ENDED
+def _look_everywhere(
+    broker: Broker, minter_name: str, known: Sequence[Known], outcome: Comparison
+) -> list[Look]:
+    """Outside any transaction, and after reading what lives."""
+    minter, seen, looks = broker.minters[minter_name], dict[str, Found](), list[Look]()
+    by_name = {x.name: x for x in known}
+    lists: dict[str, list[Found]] = {}
+    for target in minter.targets():
+        try:
+            lists[target] = [x for x in minter.found(target) if x.handle.name not in seen]
+        except BrokerError as problem:
+            outcome.problems[target] = problem.code
+            continue
+        seen.update({x.handle.name: x for x in lists[target]})
+    for target, found in lists.items():
+        live = [x for x in known if x.target == target and x.state is LeaseState.ACTIVE]
+        odd = _odd(broker, [x for x in found if x.handle.name not in by_name], outcome)
+        missing = [x for x in live if x.name not in seen]
+        looks.append(Look(target, odd, missing, len(live)))
+    outcome.seen = len(seen)
+    lived = {x.target for x in known if x.state is LeaseState.ACTIVE}
+    looked = lists.keys() | outcome.problems.keys()
+    outcome.unlooked = sorted(lived - looked) if looked else []
+    return looks
 
 
-def lease_behind(
-    tx: Transaction, found: Found, *, lock: bool = False
-) -> tuple[LeaseId, Lease | None]:
-    """The lease of an object, and the id under which there is one, or would be.
+def _odd(broker: Broker, found: Sequence[Found], outcome: Comparison) -> list[Found]:
+    """What is out there for a lease that has ended, or for none; strangers are only noted."""
+    if not found:
+        return []
+    with broker.store.transaction() as tx:
+        behind = leases_behind(tx, found)
+    odd = []
+    for one in found:
+        lease = behind[one.handle.name]
+        if lease is None and one.installation != broker.installation:
+            outcome.foreign.append(one.handle.name)
+        elif lease is None or lease.state is LeaseState.ENDED:
+            odd.append(one)
+    return odd
+
+
+def leases_behind(tx: Transaction, found: Sequence[Found]) -> Mapping[str, Known | None]:
+    """By the names of objects, the lease of each; None where nobody knows of one.
 
     Whoever has our logins at the back end may borrow the mark of a lease that lives, for a role of
     another scope. Such a role has another name than that lease's, and gets a lease of its own.
     """
-    lease = tx.lease(found.lease_id, lock=lock)
-    if lease is None or lease.handle.name == found.handle.name:
-        return found.lease_id, lease
-    own = lease_id_of(found.handle.name)
-    return own, tx.lease(own, lock=lock)
+    ids = {LeaseId(x) for one in found for x in (one.lease_id, lease_id_of(one.handle.name))}
+    known = {x.name: x for x in tx.names_of(sorted(ids))}
+    return {one.handle.name: known.get(one.handle.name) for one in found}
 
 
-def _still_there(broker: Broker, minter_name: str, odd: Sequence[Found]) -> Sequence[Found]:
+def _tell_of_strangers(broker: Broker, minter_name: str, outcome: Comparison) -> None:
+    outcome.foreign.sort()
+    if outcome.foreign:
+        _tell(broker, FactKind.FOREIGN_MARK_SEEN, minter_name, {"names": outcome.foreign[:50]})
+
+
+def _tell_what_waits(broker: Broker, minter_name: str, outcome: Comparison) -> None:
+    for target, why in outcome.held.items():
+        body: dict[str, object] = {"target": target, "why": why}
+        if _tell(broker, FactKind.RECONCILE_HELD, minter_name, body):
+            about = {"target": target, "why": why}
+            broker.notifier.alarm("reconcile waits for a human", about)
+
+
+def _act(broker: Broker, minter_name: str, look: Look, outcome: Comparison) -> None:
+    for found in _still_there(broker, minter_name, look):
+        adopt(broker, found, outcome)
+    for known in look.missing:
+        with broker.store.transaction() as tx:
+            lease = tx.lease(known.lease_id)
+        if lease is not None and _is_absent(broker, minter_name, lease):
+            vanish(broker, lease, outcome)
+
+
+def _still_there(broker: Broker, minter_name: str, look: Look) -> Sequence[Found]:
     """Without what was only ended while we compared; what cannot be looked at now comes again."""
-    if not odd:
-        return odd
+    if not look.odd:
+        return []
     try:
-        there = {found.handle.name for found in broker.minters[minter_name].found()}
+        there = {x.handle.name for x in broker.minters[minter_name].found(look.target)}
     except BrokerError:
         return []
-    return [found for found in odd if found.handle.name in there]
+    return [found for found in look.odd if found.handle.name in there]
 
 
 def _is_absent(broker: Broker, minter_name: str, lease: Lease) -> bool:
@@ -94,108 +156,6 @@ def _is_absent(broker: Broker, minter_name: str, lease: Lease) -> bool:
         return broker.minters[minter_name].probe(lease.handle) is Presence.ABSENT
     except BrokerError:
         return False
-
-
-def _suspicious(
-    broker: Broker, odd: int, missing: Sequence[Lease], live: Sequence[Lease]
-) -> str | None:
-    """Why this difference waits for a human; small differences never do."""
-    limits = broker.limits
-    different = odd + len(missing)
-    if different <= limits.reconcile_floor:
-        return None
-    if different > limits.reconcile_share * max(len(live), 1):
-        return f"{odd} unknown and {len(missing)} missing of {len(live)}: was a backup restored?"
-    return None
-
-
-def _act(
-    broker: Broker,
-    outcome: Comparison,
-    odd: Sequence[Found],
-    missing: Sequence[Lease],
-    minter_name: str,
-) -> None:
-    if outcome.foreign:
-        _tell(broker, FactKind.FOREIGN_MARK_SEEN, minter_name, {"names": outcome.foreign[:50]})
-    if outcome.held is not None:
-        if _tell(broker, FactKind.RECONCILE_HELD, minter_name, {"why": outcome.held}):
-            broker.notifier.alarm("reconcile waits for a human", {"why": outcome.held})
-        return
-    for found in _still_there(broker, minter_name, odd):
-        with broker.store.transaction() as tx:
-            _reopen_or_adopt(broker, tx, found, outcome)
-    for lease in missing:
-        if not _is_absent(broker, minter_name, lease):
-            continue
-        with broker.store.transaction() as tx:
-            _vanish(tx, lease)
-        outcome.vanished.append(lease.id)
-
-
-def _reopen_or_adopt(broker: Broker, tx: Transaction, found: Found, outcome: Comparison) -> None:
-    """An ended lease of ours is ended again; a stranger is adopted, to be ended."""
-    if not tx.try_lead(f"adopt {found.handle.name}"):
-        return  # another replica found the same
-    lease_id, lease = lease_behind(tx, found, lock=True)
-    if lease is None:
-        adopted = _adopted(broker, tx, lease_id, found)
-        tx.add_lease(adopted)
-        tx.record(lease_fact(FactKind.LEASE_ADOPTED, adopted, CLOCK, "unknown"))
-        outcome.unknown.append(lease_id)
-        return
-    if lease.state is LeaseState.ENDED:
-        again = lease.reappeared(tx.now())
-        tx.save_lease(again)
-        tx.record(lease_fact(FactKind.LEASE_REAPPEARED, again, CLOCK, "reappeared"))
-        about = {"lease": lease.id, "target": lease.target}
-        broker.notifier.alarm("an ended lease was found alive and is being ended again", about)
-        outcome.reappeared.append(lease_id)
-
-
-def _adopted(broker: Broker, tx: Transaction, lease_id: LeaseId, found: Found) -> Lease:
-    """A lease for an object that nobody wrote down, ending from its first moment.
-
-    When it ends by itself is unknown, so that no credential may live longer than we say.
-    """
-    now = tx.now()
-    patience = broker.patience
-    return Lease(
-        id=lease_id,
-        grant_id=None,
-        task_id=None,
-        agent_id=None,
-        owner="",
-        target=found.handle.target,
-        scope="",
-        catalogue_digest="",
-        handle=found.handle,
-        end_class=Proof.VERIFIED,
-        state=LeaseState.ENDING,
-        fence=1,
-        requested_ttl=patience.mint_limit,
-        granted_ttl=patience.mint_limit,
-        cut_by="adopted",
-        created_at=now,
-        mint_until=now,
-        second_tap_at=now + patience.second_tap,
-        due_at=now,
-        expires_at=now,
-        backend_expires_at=now + LONGEST_TTL,
-        end_reason="unknown",
-        ending_since=now,
-        seen_outside=True,
-    )
-
-
-def _vanish(tx: Transaction, lease: Lease) -> None:
-    """An active lease whose object is gone: over, and we looked."""
-    current = tx.lease(lease.id, lock=True)
-    if current is None or current.state is not LeaseState.ACTIVE:
-        return
-    gone = current.ending("vanished", tx.now()).ended(Proof.VERIFIED, tx.now())
-    tx.save_lease(gone)
-    tx.record(lease_fact(FactKind.LEASE_VANISHED, gone, CLOCK, Proof.VERIFIED.value))
 
 
 def _tell(broker: Broker, kind: FactKind, minter: str, body: dict[str, object]) -> bool:

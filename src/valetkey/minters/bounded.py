@@ -128,9 +128,13 @@ class BoundedMinter:
         """As the minter does."""
         return self._minter.probe(handle)
 
-    def found(self) -> Iterator[Found]:
+    def targets(self) -> Sequence[str]:
+        """As the minter says."""
+        return self._minter.targets()
+
+    def found(self, target: str) -> Iterator[Found]:
         """As the minter does."""
-        return self._minter.found()
+        return self._minter.found(target)
 
     def claim(self) -> Sequence[str]:
         """As the minter does."""

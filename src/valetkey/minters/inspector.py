@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -20,7 +21,11 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %(name)s)
                       AND usesysid NOT IN (SELECT oid FROM pg_catalog.pg_roles)))
 """
 _OID = "SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %s"
-_MARKED = "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname LIKE 'vk-%'"
+_MARKED = """
+SELECT rolname, CASE WHEN isfinite(rolvaliduntil) THEN rolvaliduntil END
+FROM pg_catalog.pg_roles WHERE rolname LIKE 'vk-%'
+"""
+_FOR_EVER = datetime.max.replace(tzinfo=UTC)
 _WRITES = """
 SELECT EXISTS (
   SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -67,10 +72,10 @@ class Inspector:
             self._oids.pop(name, None)
         return seen
 
-    def marked(self) -> list[str]:
-        """Every role whose name begins as our marks do."""
+    def marked(self) -> dict[str, datetime]:
+        """Every role of the cluster whose name begins as our marks do, and its VALID UNTIL."""
         with self._looking() as connection:
-            return [row[0] for row in connection.execute(_MARKED)]
+            return {name: until or _FOR_EVER for name, until in connection.execute(_MARKED)}
 
     def can_write(self, group: str) -> bool:
         """True when a group role may change anything: a read scope must not be made of it."""

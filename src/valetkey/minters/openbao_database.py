@@ -28,6 +28,7 @@ from valetkey.core.statements import (
 )
 from valetkey.minters.bao import Bao, Login, NothingThere
 from valetkey.minters.inspector import Inspector
+from valetkey.minters.neighbours import Neighbours
 from valetkey.minters.pins import role_body, unpinned
 from valetkey.ports import Deadline, Ending, Found, Gone, Minted, Presence
 
@@ -134,25 +135,27 @@ class OpenBaoDatabase:
             self._forgotten.add(name)
         return Presence.PRESENT if seen or known else Presence.ABSENT
 
-    def found(self) -> Iterator[Found]:
-        """Marked roles at OpenBao, marked leases there, and marked roles in each target.
+    def targets(self) -> list[str]:
+        """Those of the catalogue, by name."""
+        return sorted(target.name for target in self._targets())
 
-        What begins as our marks do was made with our logins, even if it is no mark.
+    def found(self, target: str) -> Iterator[Found]:
+        """Marked roles at OpenBao, marked leases there, and marked roles in the target.
+
+        What begins as our marks do was made with our logins, even if it is no mark. A target that
+        left the catalogue has nothing to be found any more.
         """
-        for target in self._targets():
-            handle = self._handle(target, "")
-            mount = target.mount
-            names = set(self._bao.names(self._logins.ender, f"{mount}/roles/"))
-            leases = self._bao.names(self._logins.ender, f"sys/leases/lookup/{mount}/creds/")
-            names |= {name.rstrip("/") for name in leases}
-            names |= set(self._inspector(handle).marked())
-            for name in sorted(names):
-                mark = Mark.read(name)
-                found = self._handle(target, name)
-                if mark is not None:
-                    yield Found(found, mark.installation, mark.lease_id)
-                elif name.startswith(f"vk-{self._installation}-"):
-                    yield Found(found, self._installation, lease_id_of(name))
+        here = self._catalogue().targets.get(target)
+        if here is None:
+            return
+        listed = self._listed(here)
+        inside = self._inspector(self._handle(here, "")).marked()
+        ours = Neighbours(self._targets(), self._listed)
+        for name in sorted(listed | inside.keys()):
+            if name in listed or ours.belongs(name, here):
+                found = self._seen(here, name, inside.get(name))
+                if found is not None:
+                    yield found
 
     def problem(self) -> str | None:
         """Sealed, wrong pins, a dying reader, all inspectors blind: none of these may mint.
@@ -210,6 +213,21 @@ class OpenBaoDatabase:
         """Give back the inspectors' connections."""
         for inspector in self._inspectors.values():
             inspector.close()
+
+    def _listed(self, target: Target) -> set[str]:
+        """What OpenBao has roles or leases of at the mount of a target."""
+        ender = self._logins.ender
+        roles = self._bao.names(ender, f"{target.mount}/roles/")
+        leases = self._bao.names(ender, f"sys/leases/lookup/{target.mount}/creds/")
+        return {*roles, *(name.rstrip("/") for name in leases)}
+
+    def _seen(self, target: Target, name: str, until: datetime | None) -> Found | None:
+        mark, handle = Mark.read(name), self._handle(target, name)
+        if mark is not None:
+            return Found(handle, mark.installation, mark.lease_id, until)
+        if name.startswith(f"vk-{self._installation}-"):
+            return Found(handle, self._installation, lease_id_of(name), until)
+        return None
 
     def _end_forgotten(self, handle: Handle) -> None:
         """Drop a role that OpenBao has no lease for: it died between making and recording it."""

@@ -74,7 +74,11 @@ class SignedToken:
         """Nobody can look for a token."""
         return Presence.UNKNOWN
 
-    def found(self) -> Iterator[Found]:
+    def targets(self) -> list[str]:
+        """None can be looked at."""
+        return []
+
+    def found(self, target: str) -> Iterator[Found]:
         """A signature leaves nothing behind to be found."""
         return iter(())
 

@@ -10,9 +10,10 @@ from psycopg.rows import dict_row, tuple_row
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from valetkey.core.admission import Ceilings
+from valetkey.core.comparison import Known
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.kill import Height, Kill, Reach, stops
-from valetkey.core.lease import Lease
+from valetkey.core.lease import Lease, LeaseState
 from valetkey.store import mapping
 from valetkey.store.covered import NAMED, covered
 from valetkey.store.due import KILLS_UNFINISHED
@@ -24,6 +25,7 @@ NEWEST = 500
 _CEILING_REACHED = """
 SELECT ceiling_reached(%(agent_id)s, %(task_id)s, %(target)s, %(most)s::bigint[])
 """
+_KNOWN = "SELECT id, target, handle->>'name', state, backend_expires_at FROM leases"
 LIVE = leases.c.state.in_(("minting", "active"))
 UNENDED = leases.c.state != "ended"
 
@@ -113,13 +115,17 @@ class Lifecycle(Session):
         query = select(leases).where(*conditions).order_by(leases.c.id.desc()).limit(NEWEST)
         return [mapping.lease_from(row) for row in self._many(query)]
 
-    def active_leases(self) -> Sequence[Lease]:
-        """All active leases."""
-        return self._leases(leases.c.state == "active")
-
     def unended_leases(self) -> Sequence[Lease]:
         """Everything whose end is not proven."""
         return self._leases(UNENDED)
+
+    def unended_names(self, minter: str) -> Sequence[Known]:
+        """What each is called outside."""
+        return self._known(f"{_KNOWN} WHERE state <> 'ended' AND minter = %(minter)s", minter)
+
+    def names_of(self, lease_ids: Sequence[str]) -> Sequence[Known]:
+        """The same of these, ended or not."""
+        return self._known(f"{_KNOWN} WHERE id = ANY(%(ids)s)", "", list(lease_ids))
 
     def leases_of_secret(self, prints: Sequence[str]) -> Sequence[Lease]:
         """Leases of a secret with one of these fingerprints, oldest first."""
@@ -191,6 +197,15 @@ class Lifecycle(Session):
         self.flush()
         found = select(facts).where(*_matching(query)).order_by(facts.c.number.desc())
         return [mapping.fact_from(row) for row in self._many(found.limit(query.limit))]
+
+    def _known(
+        self, statement: str, minter: str, ids: Sequence[str] = ()
+    ) -> Sequence[Known]:
+        rows = self._run(tuple_row, statement, {"minter": minter, "ids": ids}).fetchall()
+        return [
+            Known(lease_id, target, name, LeaseState(state), until)
+            for lease_id, target, name, state, until in rows
+        ]
 
     def _leases(self, *conditions: ColumnElement[bool]) -> Sequence[Lease]:
         query = select(leases).where(*conditions).order_by(leases.c.id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from valetkey.core.catalogue import CataloguedScope
-from valetkey.core.errors import BrokerError, OutcomeUnknown
+from valetkey.core.errors import BrokerError, MinterUnavailable, OutcomeUnknown
 from valetkey.core.ids import LeaseId, Mark, short_digest
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
@@ -18,6 +18,9 @@ from valetkey.ports import Deadline, Ending, Found, Gone, LivesUntil, Minted, Pr
 @dataclass
 class FakeMinter:
     """Credentials that exist while their names stand in `alive`.
+
+    `at` says at which target, where it is not the first of `known_targets`; those in `away` cannot
+    be looked at.
 
     `fail_mint` and `fail_end` raise once for each error put there, `after_mint` runs once the
     object exists. `cuttable=False` makes it one that only expires; with `lingers` an end is claimed
@@ -29,7 +32,11 @@ class FakeMinter:
     cuttable: bool = True
     looks: bool = True
     extra_life: timedelta = timedelta(0)
+    known_targets: tuple[str, ...] = ("orders-db",)
     alive: dict[str, LeaseId] = field(default_factory=dict)
+    at: dict[str, str] = field(default_factory=dict)
+    until: dict[str, datetime] = field(default_factory=dict)
+    away: set[str] = field(default_factory=set)
     secrets_made: list[str] = field(default_factory=list)
     fail_mint: list[BrokerError] = field(default_factory=list)
     fail_after_mint: list[BrokerError] = field(default_factory=list)
@@ -96,14 +103,21 @@ class FakeMinter:
             return Presence.UNKNOWN
         return Presence.PRESENT if handle.name in self.alive else Presence.ABSENT
 
-    def found(self) -> Iterator[Found]:
-        """Everything alive with a mark."""
+    def targets(self) -> tuple[str, ...]:
+        """Those it was told of."""
+        return self.known_targets
+
+    def found(self, target: str) -> Iterator[Found]:
+        """Everything alive there with a mark."""
         if self.fail_found:
             raise self.fail_found.pop(0)
-        for name in list(self.alive):
+        if target in self.away:
+            raise MinterUnavailable()
+        for name in [x for x in self.alive if self.at.get(x, self.known_targets[0]) == target]:
             mark = Mark.read(name)
             if mark is not None:
-                yield Found(Handle(self.name, "fake", name), mark.installation, mark.lease_id)
+                handle = Handle(self.name, target, name)
+                yield Found(handle, mark.installation, mark.lease_id, self.until.get(name))
         self.after_found()
 
     def claim(self) -> list[str]:

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 from valetkey.core.admission import Bucket, Ceilings, Rate, seconds_until_one
 from valetkey.core.agent import Agent, Binding
+from valetkey.core.comparison import Known
 from valetkey.core.decision import Decision
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.kill import VENDOR, Height, Kill, Reach, stops
-from valetkey.core.lease import LIVE, UNENDED, Lease, LeaseState
+from valetkey.core.lease import LIVE, UNENDED, Lease
 from valetkey.core.task import Task, TaskState
 from valetkey.ports import Duty, Standing
 from valetkey.testing.memory_due import duties_due, is_unfinished
@@ -285,11 +286,14 @@ class MemoryTransaction:
         )
         return self._sorted(found)[::-1]
 
-    def active_leases(self) -> Sequence[Lease]:
-        return self._sorted(x for x in self._all() if x.state is LeaseState.ACTIVE)
-
     def unended_leases(self) -> Sequence[Lease]:
         return self._sorted(x for x in self._all() if x.state in UNENDED)
+
+    def unended_names(self, minter: str) -> Sequence[Known]:
+        return [_known(x) for x in self.unended_leases() if x.handle.minter == minter]
+
+    def names_of(self, lease_ids: Sequence[str]) -> Sequence[Known]:
+        return [_known(x) for x in self._all() if x.id in lease_ids]
 
     def leases_of_secret(self, prints: Sequence[str]) -> Sequence[Lease]:
         wanted = set(prints)
@@ -374,6 +378,11 @@ class MemoryTransaction:
     @staticmethod
     def _sorted(found: Iterator[Lease]) -> list[Lease]:
         return sorted(found, key=lambda x: x.id)
+
+
+def _known(lease: Lease) -> Known:
+    name = lease.handle.name
+    return Known(lease.id, lease.target, name, lease.state, lease.backend_expires_at)
 
 
 def _matches(recorded: RecordedFact, query: HistoryQuery) -> bool:

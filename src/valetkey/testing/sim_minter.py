@@ -120,14 +120,18 @@ class SimBackEnd:
         self._absent[handle.name] = self.now()
         return Presence.ABSENT
 
-    def found(self) -> Iterator[Found]:
+    def targets(self) -> list[str]:
+        """The one target of the small catalogue."""
+        return ["orders-db"]
+
+    def found(self, target: str) -> Iterator[Found]:
         """Everything there with a mark, all at once; what happens after the look is not in it."""
         self._look("found")
         for thing in list(self.there.values()) if self.looks else []:
             mark = Mark.read(thing.name)
             if mark is not None:
-                handle = Handle(self.name, "orders-db", thing.name)
-                yield Found(handle, mark.installation, mark.lease_id)
+                handle = Handle(self.name, target, thing.name)
+                yield Found(handle, mark.installation, mark.lease_id, thing.lives_until)
 
     def claim(self) -> list[str]:
         """Nothing to claim."""

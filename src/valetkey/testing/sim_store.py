@@ -16,6 +16,7 @@ from typing import cast
 
 from valetkey.core.admission import Ceilings
 from valetkey.core.agent import Agent, Binding
+from valetkey.core.comparison import Known
 from valetkey.core.decision import Decision
 from valetkey.core.errors import StoreUnavailable
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
@@ -275,13 +276,17 @@ class SimTransaction(SimSession):
         self._statement("recent ends")
         return self._snapshot.recent_ends(limit)
 
-    def active_leases(self) -> Sequence[Lease]:
-        self._statement("active leases")
-        return self._snapshot.active_leases()
-
     def unended_leases(self) -> Sequence[Lease]:
         self._statement("unended leases")
         return self._snapshot.unended_leases()
+
+    def unended_names(self, minter: str) -> Sequence[Known]:
+        self._statement("unended names of", minter)
+        return self._snapshot.unended_names(minter)
+
+    def names_of(self, lease_ids: Sequence[str]) -> Sequence[Known]:
+        self._statement("names of")
+        return self._snapshot.names_of(lease_ids)
 
     def leases_of_secret(self, prints: Sequence[str]) -> Sequence[Lease]:
         self._statement("leases of a secret")

@@ -109,9 +109,13 @@ class TimedMinter:
         """As the minter says."""
         return self.inner.probe(handle)
 
-    def found(self) -> Iterator[Found]:
+    def targets(self) -> Sequence[str]:
         """As the minter says."""
-        return self.inner.found()
+        return self.inner.targets()
+
+    def found(self, target: str) -> Iterator[Found]:
+        """As the minter says."""
+        return self.inner.found(target)
 
     def claim(self) -> Sequence[str]:
         """As the minter does."""

@@ -19,6 +19,7 @@ from valetkey.core.lease import LIVE, UNENDED, Lease
 from valetkey.core.task import Task, TaskState
 from valetkey.ports import Duty, Standing
 from valetkey.testing.memory_due import duties_due, is_unfinished
+from valetkey.testing.memory_readings import known, matches
 
 
 @dataclass
@@ -290,10 +291,10 @@ class MemoryTransaction:
         return self._sorted(x for x in self._all() if x.state in UNENDED)
 
     def unended_names(self, minter: str) -> Sequence[Known]:
-        return [_known(x) for x in self.unended_leases() if x.handle.minter == minter]
+        return [known(x) for x in self.unended_leases() if x.handle.minter == minter]
 
     def names_of(self, lease_ids: Sequence[str]) -> Sequence[Known]:
-        return [_known(x) for x in self._all() if x.id in lease_ids]
+        return [known(x) for x in self._all() if x.id in lease_ids]
 
     def leases_of_secret(self, prints: Sequence[str]) -> Sequence[Lease]:
         wanted = set(prints)
@@ -351,7 +352,7 @@ class MemoryTransaction:
         self._state.facts.append(RecordedFact(number, self.now(), fact))
 
     def history(self, query: HistoryQuery) -> Sequence[RecordedFact]:
-        found = [x for x in reversed(self._state.facts) if _matches(x, query)]
+        found = [x for x in reversed(self._state.facts) if matches(x, query)]
         return found[: query.limit]
 
     def _all(self) -> list[Lease]:
@@ -378,28 +379,3 @@ class MemoryTransaction:
     @staticmethod
     def _sorted(found: Iterator[Lease]) -> list[Lease]:
         return sorted(found, key=lambda x: x.id)
-
-
-def _known(lease: Lease) -> Known:
-    name = lease.handle.name
-    return Known(lease.id, lease.target, name, lease.state, lease.backend_expires_at)
-
-
-def _matches(recorded: RecordedFact, query: HistoryQuery) -> bool:
-    fact = recorded.fact
-    pairs = (
-        (query.agent_id, fact.agent_id),
-        (query.owner, fact.owner),
-        (query.task_id, fact.task_id),
-        (query.grant_id, fact.grant_id),
-        (query.lease_id, fact.lease_id),
-        (query.target, fact.target),
-        (query.outcome, fact.outcome),
-        (query.kind, fact.kind.value),
-    )
-    return (
-        all(wanted in (None, is_) for wanted, is_ in pairs)
-        and (query.since is None or recorded.at >= query.since)
-        and (query.until is None or recorded.at < query.until)
-        and (query.before is None or recorded.number < query.before)
-    )

@@ -177,11 +177,16 @@ class BaoProxy:
 
 
 class PostgresProxy:
-    """A TCP proxy on a loopback port."""
+    """A TCP proxy on a loopback port.
+
+    `delay` is how many seconds each COMMIT takes more; while `hole`, whatever is said is lost.
+    """
 
     def __init__(self, upstream_port: int) -> None:
         self.upstream_port = upstream_port
         self.open = True
+        self.hole = False
+        self.delay = 0.0
         self.lost = 0
         self._armed: list[tuple[str, int, bytes]] = []
         self._lock = threading.Lock()
@@ -253,7 +258,10 @@ class PostgresProxy:
             while chunk := source.recv(65536):
                 said += chunk if watch else b""
                 loss = ""
+                if self.hole:
+                    continue
                 if watch and b"COMMIT\0" in said:
+                    threading.Event().wait(self.delay)
                     loss, said = self._loss(said), b""
                 if loss == "answer":
                     self._deaf.add(pair)

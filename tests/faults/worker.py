@@ -30,17 +30,17 @@ def tell(**line: object) -> None:
     print(json.dumps(line), flush=True)
 
 
-def receive(house: House, bot: Caller, task: Task) -> None:
+def receive(house: House, bot: Caller, task: Task, key: str | None = None) -> None:
     """Ask for a credential and tell what came."""
-    issued = get(house, bot, ask_for(task))
+    issued = get(house, bot, ask_for(task, key=key))
     tell(lease=issued.lease.id, secret=issued.secret.reveal())
 
 
 def issue(house: House, bot: Caller) -> None:
-    """One task, one credential."""
+    """One task, one credential, asked for under the key `once`."""
     task = start(house, bot)
     tell(task=task.id)
-    receive(house, bot, task)
+    receive(house, bot, task, "once")
 
 
 def end(house: House, bot: Caller) -> None:

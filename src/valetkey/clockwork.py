@@ -16,6 +16,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from valetkey.core.errors import BrokerError
+from valetkey.flows.reassert import reassert
 from valetkey.flows.reconcile import leads, reconcile
 from valetkey.flows.sweep import sweep
 from valetkey.flows.tick import BEFORE_SWEEP, duties_due
@@ -52,6 +53,7 @@ class Clockwork:
         """Begin to tick."""
         duties: Mapping[str, tuple[Callable[[], None], timedelta]] = {
             "sweep": (self.tick, self.beats.tick),
+            "reassert": (self.look_again, self.beats.tick),
             "reconcile": (self.compare, self.beats.reconcile),
             "upkeep": (self.upkeep, self.beats.upkeep),
         }
@@ -113,6 +115,10 @@ class Clockwork:
         for name in self.broker.minters:
             if leads(self.broker, f"reconcile {name}", self.beats.reconcile):
                 reconcile(self.broker, name)
+
+    def look_again(self) -> None:
+        """See that what was refused still is."""
+        reassert(self.broker)
 
     def late(self) -> str | None:
         """Why this replica is not to be trusted with time: its sweep has not run for long."""

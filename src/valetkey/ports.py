@@ -23,7 +23,14 @@ from valetkey.core.grant import Approval, Grant
 from valetkey.core.ids import LeaseId
 from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import Handle, Lease, Patience, Proof
-from valetkey.core.secret import Secret
+from valetkey.core.outside import Denied as Denied
+from valetkey.core.outside import Ending as Ending
+from valetkey.core.outside import Found as Found
+from valetkey.core.outside import Gone as Gone
+from valetkey.core.outside import Lapse as Lapse
+from valetkey.core.outside import LivesUntil as LivesUntil
+from valetkey.core.outside import Minted as Minted
+from valetkey.core.outside import Presence as Presence
 from valetkey.core.task import Task
 
 
@@ -42,55 +49,6 @@ class Clock(Protocol):
 
     def wait(self, seconds: float) -> None:
         """Let that many seconds pass."""
-
-
-@dataclass(frozen=True)
-class Minted:
-    """What a mint gave: how long it lives at the back end, and how the back end calls it.
-
-    `slack` is how much longer than `lifetime` the target itself may accept it.
-    """
-
-    secret: Secret
-    lifetime: timedelta
-    back_ref: str
-    slack: timedelta = timedelta(0)
-
-
-@dataclass(frozen=True)
-class Gone:
-    """The back end says that it ended the credential, or that there is none."""
-
-
-@dataclass(frozen=True)
-class LivesUntil:
-    """Nothing can cut it before this instant."""
-
-    at: datetime
-
-
-Ending = Gone | LivesUntil
-
-
-class Presence(StrEnum):
-    """What our own look inside the target found."""
-
-    PRESENT = "present"
-    ABSENT = "absent"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Found:
-    """An object outside that carries a mark: its handle, and whose mark it is.
-
-    `until` is when the target itself takes it no more; None where it does not tell.
-    """
-
-    handle: Handle
-    installation: str
-    lease_id: LeaseId
-    until: datetime | None = None
 
 
 class Minter(Protocol):
@@ -128,6 +86,15 @@ class Minter(Protocol):
 
     def problem(self) -> str | None:
         """Why it cannot mint now, for readiness; None when it can."""
+
+    def longest_life(self, ttl: timedelta) -> timedelta:
+        """How long the back end may keep alive what is asked for so long."""
+
+    def reassert(self) -> Sequence[Lapse]:
+        """Look again at every refusal it relies on and renew what lapsed; costs little for none.
+
+        Raises MinterUnavailable or MinterRefused.
+        """
 
 
 class Lanes(Protocol):
@@ -266,6 +233,9 @@ class Transaction(Protocol):
 
         None when there is room, which nobody else takes before this transaction ends.
         """
+
+    def live_at(self, place: str, before: datetime) -> Sequence[Lease]:
+        """Minting or active leases of a place that were written before, locked, oldest first."""
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Minting or active leases that the kill covers, locked, oldest first."""

@@ -34,7 +34,7 @@ from valetkey.core.ids import LeaseId
 from valetkey.core.lease import Handle, Proof
 from valetkey.flows.end_task import end_task
 from valetkey.flows.request_credential import request_credential
-from valetkey.ports import Broker, Deadline, Ending, Found, Minted, Minter, Presence
+from valetkey.ports import Broker, Deadline, Ending, Found, Lapse, Minted, Minter, Presence
 
 SCOPES = (
     READ,
@@ -87,6 +87,14 @@ class Remembering:
     def claim(self) -> Sequence[str]:
         """As the minter."""
         return self.minter.claim()
+
+    def longest_life(self, ttl: timedelta) -> timedelta:
+        """As the minter."""
+        return self.minter.longest_life(ttl)
+
+    def reassert(self) -> Sequence[Lapse]:
+        """As the minter."""
+        return self.minter.reassert()
 
     def problem(self) -> str | None:
         """As the minter."""

@@ -36,6 +36,9 @@ LEASE: Json = {
     "cut_by": "asked",
     "expires_at": "2026-01-05T12:05:00+00:00",
     "backend_expires_at": "2026-01-05T12:05:05+00:00",
+    "fenced_at": None,
+    "denied_at": None,
+    "denied_how": None,
     "still_valid_until": "2026-01-05T12:05:05+00:00",
     "end_class": "verified",
     "reason": None,
@@ -124,6 +127,7 @@ KILL: Json = {
     "expected_seconds": 0.0,
     "cannot_be_cut": [],
     "cannot_be_cut_until": None,
+    "denied": 0,
 }
 DRILL: Json = {
     "drill": True,

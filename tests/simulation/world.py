@@ -79,7 +79,7 @@ class World:
         luck = self.random.random()
         self.back_end = SimBackEnd(
             self._now, self.scheduler, self.random.random,
-            cuttable=luck < 0.85, looks=luck < 0.7,
+            cuttable=luck < 0.85, looks=luck < 0.7, denies=luck > 0.92,
         )  # fmt: skip
         self.watch = Watch(self.store, self.back_end)
         self.broker = self._broker()

@@ -10,7 +10,7 @@ import click
 from valetkey.cli.desk import DONE, WAITING, Desk, poll, stands_at_desk
 from valetkey.cli.values import SECONDS
 
-COLUMNS = ("id", "state", "scope", "owner", "expires_at", "proof", "still_valid_until")
+COLUMNS = ("id", "state", "scope", "owner", "expires_at", "proof", "denied_at", "still_valid_until")
 FACTS = ("number", "at", "kind", "by", "outcome")
 
 

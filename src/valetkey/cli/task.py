@@ -11,7 +11,7 @@ from valetkey.cli.desk import DONE, WAITING, Desk, poll, stands_at_desk
 from valetkey.cli.values import SECONDS
 
 COLUMNS = ("id", "state", "purpose", "scopes", "owner", "deadline_at")
-LEASES = ("id", "scope", "state", "reason", "proof", "ended_at", "still_valid_until")
+LEASES = ("id", "scope", "state", "reason", "proof", "ended_at", "denied_at", "still_valid_until")
 
 
 @click.group()

@@ -41,6 +41,8 @@ class FactKind(StrEnum):
     LEASE_END_FAILED = "LeaseEndFailed"
     LEASE_STUCK = "LeaseStuck"
     LEASE_STILL_VALID = "LeaseStillValid"
+    LEASE_DENIED = "LeaseDenied"
+    DENIAL_LAPSED = "DenialLapsed"
     LEASE_ENDED = "LeaseEnded"
     LEASE_REAPPEARED = "LeaseReappeared"
     LEASE_VANISHED = "LeaseVanished"

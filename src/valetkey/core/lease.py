@@ -42,6 +42,13 @@ class Proof(StrEnum):
     WRITTEN_OFF = "written_off"
 
 
+class DeniedHow(StrEnum):
+    """How we know that a back end refuses a credential at our word."""
+
+    ASSERTED = "asserted"
+    WITNESSED = "witnessed"
+
+
 @dataclass(frozen=True)
 class Handle:
     """What a minter needs to find and end a credential; useless to a thief.
@@ -53,6 +60,12 @@ class Handle:
     target: str
     name: str
     where: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str | None:
+        """Where its back end is told to refuse it, for those that can only be refused."""
+        where = self.where.get("place")
+        return f"{self.minter} {where}" if where else None
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ class Lease:
     renewable_for: for how long in all renewals may keep it alive, None without any; counted from
     its activation until renewable_until. ack_by: when it ends unless its asker said that it came.
     fenced_at: from when the credential itself allows nothing. denied_at: since when the back end
-    refuses it at our word; neither is its end, which is backend_expires_at.
+    refuses it at our word, denied_how: how we know; neither is its end, backend_expires_at is.
     """
 
     id: LeaseId
@@ -123,8 +136,14 @@ class Lease:
     acknowledged_at: datetime | None = None
     fenced_at: datetime | None = None
     denied_at: datetime | None = None
+    denied_how: DeniedHow | None = None
     written_off_by: str | None = None
     written_off_reason: str | None = None
+
+    @property
+    def place(self) -> str | None:
+        """Where its back end is told to refuse it, for those that can only be refused."""
+        return self.handle.place
 
     @property
     def still_valid_until(self) -> datetime | None:
@@ -153,6 +172,10 @@ class Lease:
         """The same active lease, acted on by then: its task's clock bounds its own."""
         sooner = min(self.expires_at, instant)
         return replace(self, expires_at=sooner, due_at=sooner)
+
+    def fenced(self, at: datetime) -> Lease:
+        """The same active lease, whose credential itself allows nothing from then on."""
+        return replace(self.no_longer_than(at), fenced_at=at)
 
     def ending(self, reason: str, now: datetime) -> Lease:
         """On its way out, due now; a lease already ending or ended stays as it is."""
@@ -199,6 +222,15 @@ class Lease:
         """It cannot be cut: come back when its real end has passed."""
         later = max(until, self.backend_expires_at)
         return replace(self, due_at=later, backend_expires_at=later, tries=0, last_error=None)
+
+    def denied(self, until: datetime, how: DeniedHow, now: datetime) -> Lease:
+        """Refused at our word from now on, which is no end: that is waited for."""
+        waits = self.waits_for_expiry(until)
+        return replace(waits, denied_at=self.denied_at or now, denied_how=self.denied_how or how)
+
+    def allowed_again(self, now: datetime) -> Lease:
+        """Somebody undid our word: it is due at once, and not refused until it is found to be."""
+        return replace(self, denied_at=None, denied_how=None, due_at=now, tries=0)
 
     def ended(self, proof: Proof, now: datetime) -> Lease:
         """Over, and this is how we know."""

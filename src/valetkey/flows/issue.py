@@ -87,6 +87,8 @@ def _activate(
     prints = tuple(broker.fingerprint(part) for part in minted.secret.parts().values())
     until = now + minted.lifetime + minted.slack
     out = lease.activated(now, until, minted.back_ref, prints)
+    if minted.fenced_at is not None:
+        out = out.fenced(minted.fenced_at)
     if standing is not None:
         out = out.no_longer_than(standing.task.deadline_at)
     if lease.state is LeaseState.MINTING and problem is None:
@@ -110,7 +112,7 @@ def _no_longer_wanted(
     standing: Standing | None, lease: Lease, minted: Minted, now: datetime
 ) -> BrokerError | None:
     """Why the credential may not be handed out after all; kills were read after the barrier."""
-    if minted.lifetime > lease.granted_ttl:
+    if minted.usable(now) > lease.granted_ttl:
         return MintedTooLong()
     if standing is None:
         return LeaseEnded()

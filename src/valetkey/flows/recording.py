@@ -24,6 +24,8 @@ def lease_fact(kind: FactKind, lease: Lease, by: str, outcome: str = "done") -> 
         "proof": lease.proof.value if lease.proof else None,
         "expires_at": lease.expires_at.isoformat(),
         "backend_expires_at": lease.backend_expires_at.isoformat(),
+        "fenced_at": lease.fenced_at.isoformat() if lease.fenced_at else None,
+        "denied_at": lease.denied_at.isoformat() if lease.denied_at else None,
         "problem": lease.last_error,
     }
     return Fact(

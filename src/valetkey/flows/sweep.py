@@ -11,7 +11,8 @@ from valetkey.core.errors import BrokerError
 from valetkey.core.facts import FactKind
 from valetkey.core.lease import LIVE, Lease, LeaseState, Patience, Proof
 from valetkey.flows.recording import lease_fact
-from valetkey.ports import Broker, Ending, Gone, Presence, Transaction
+from valetkey.flows.revoke import mark_ending
+from valetkey.ports import Broker, Denied, Ending, Gone, LivesUntil, Presence, Transaction
 
 CLOCK = "clock"
 
@@ -57,7 +58,11 @@ def end_one(broker: Broker, lease: Lease) -> None:
             return  # something else has moved it since; that will see to it
         after, kind = after_tap(current, tap, broker, tx.now())
         tx.save_lease(after)
-        tx.record(lease_fact(kind, after, CLOCK, after.proof.value if after.proof else "waits"))
+        tx.record(lease_fact(kind, after, CLOCK, _outcome(after)))
+        others = _cut_with(tx, after, tap.ending)
+    if others:
+        about = {"target": lease.target, "leases": str(len(others))}
+        broker.notifier.alarm("there was no room to refuse one lease; all were cut", about)
     broker.failpoint("sweep.recorded")
 
 
@@ -68,9 +73,7 @@ def after_tap(lease: Lease, tap: Tap, broker: Broker, now: datetime) -> tuple[Le
     """
     ending, presence = tap.ending, tap.presence
     if not isinstance(ending, Gone):
-        if now >= max(ending.at, lease.backend_expires_at):
-            return lease.ended(Proof.EXPIRED, now), FactKind.LEASE_ENDED
-        return lease.waits_for_expiry(ending.at), FactKind.LEASE_STILL_VALID
+        return _not_over(lease, ending, now)
     if presence is Presence.PRESENT:
         return _failed(broker, lease, "the target still knows it", now)
     if tap.at < lease.second_tap_at:
@@ -80,6 +83,16 @@ def after_tap(lease: Lease, tap: Tap, broker: Broker, now: datetime) -> tuple[Le
     else:
         proof = Proof.VERIFIED if lease.seen_outside else Proof.NEVER_EXISTED
     return lease.ended(proof, now), FactKind.LEASE_ENDED
+
+
+def _not_over(lease: Lease, ending: LivesUntil | Denied, now: datetime) -> tuple[Lease, FactKind]:
+    """What cannot be cut is waited for; refused at our word or not, only its time is its end."""
+    until = ending.at if isinstance(ending, LivesUntil) else ending.until
+    if now >= max(until, lease.backend_expires_at):
+        return lease.ended(Proof.EXPIRED, now), FactKind.LEASE_ENDED
+    if isinstance(ending, LivesUntil):
+        return lease.waits_for_expiry(until), FactKind.LEASE_STILL_VALID
+    return lease.denied(until, ending.how, now), FactKind.LEASE_DENIED
 
 
 def settle(broker: Broker, lease_ids: Sequence[str]) -> None:
@@ -168,6 +181,19 @@ def _record_failure(broker: Broker, lease: Lease, problem: str) -> None:
     if kind is FactKind.LEASE_STUCK:
         about = {"lease": lease.id, "target": lease.target, "problem": problem}
         broker.notifier.alarm("a lease could not be ended and needs a human", about)
+
+
+def _outcome(lease: Lease) -> str:
+    """The proof of an end, else how it is refused, else that it is waited for."""
+    said = lease.proof or lease.denied_how
+    return said.value if said else "waits"
+
+
+def _cut_with(tx: Transaction, lease: Lease, ending: Ending) -> Sequence[Lease]:
+    """Without room to name one lease, all at its place that were made before are cut with it."""
+    if not isinstance(ending, Denied) or ending.made_before is None or lease.place is None:
+        return ()
+    return mark_ending(tx, tx.live_at(lease.place, ending.made_before), "cut_with_role", CLOCK)
 
 
 def _failed(

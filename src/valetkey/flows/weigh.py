@@ -166,7 +166,7 @@ def write_lease(
         second_tap_at=second_tap_at,
         due_at=mint_until,
         expires_at=now + ttl,
-        backend_expires_at=second_tap_at + ttl,
+        backend_expires_at=second_tap_at + minter.longest_life(ttl),
     )
     keep(replace(grant, lease_id=lease.id, generation=grant.generation + 1))
     tx.add_lease(lease)

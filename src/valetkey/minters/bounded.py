@@ -20,7 +20,7 @@ from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.errors import MinterUnavailable, OutcomeUnknown
 from valetkey.core.ids import LeaseId
 from valetkey.core.lease import Handle, Proof
-from valetkey.ports import Deadline, Ending, Found, Minted, Minter, Presence
+from valetkey.ports import Deadline, Ending, Found, Lapse, Minted, Minter, Presence
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
@@ -143,6 +143,14 @@ class BoundedMinter:
     def problem(self) -> str | None:
         """As the minter says."""
         return self._minter.problem()
+
+    def longest_life(self, ttl: timedelta) -> timedelta:
+        """As the minter says."""
+        return self._minter.longest_life(ttl)
+
+    def reassert(self) -> Sequence[Lapse]:
+        """As the minter does."""
+        return self._minter.reassert()
 
 
 def _tell_defects(future: Future[None]) -> None:

@@ -30,7 +30,7 @@ from valetkey.minters.bao import Bao, Login, NothingThere
 from valetkey.minters.inspector import Inspector
 from valetkey.minters.neighbours import Neighbours
 from valetkey.minters.pins import role_body, unpinned
-from valetkey.ports import Deadline, Ending, Found, Gone, Minted, Presence
+from valetkey.ports import Deadline, Ending, Found, Gone, Lapse, Minted, Presence
 
 VALID_UNTIL_SLACK = timedelta(seconds=5)  # the engine adds it to VALID UNTIL
 CLAIMS = "valetkey/data/claims"
@@ -182,6 +182,14 @@ class OpenBaoDatabase:
         except BrokerError as problem:
             return problem.detail
         return None
+
+    def longest_life(self, ttl: timedelta) -> timedelta:
+        """As long as asked, and what the engine adds to VALID UNTIL."""
+        return ttl + VALID_UNTIL_SLACK
+
+    def reassert(self) -> list[Lapse]:
+        """What is ended is gone, and needs no refusing."""
+        return []
 
     def not_proven(self, catalogue: Catalogue) -> list[tuple[str, str]]:
         """Targets of a catalogue that may not be active, and why.

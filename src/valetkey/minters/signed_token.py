@@ -14,7 +14,7 @@ from valetkey.core.errors import OutcomeUnknown
 from valetkey.core.ids import LeaseId, Mark, short_digest
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
-from valetkey.ports import Deadline, Ending, Found, Gone, LivesUntil, Minted, Presence
+from valetkey.ports import Deadline, Ending, Found, Gone, Lapse, LivesUntil, Minted, Presence
 
 Sign = Callable[[Mapping[str, object]], str]
 
@@ -89,3 +89,11 @@ class SignedToken:
     def problem(self) -> str | None:
         """Always able."""
         return None
+
+    def longest_life(self, ttl: timedelta) -> timedelta:
+        """Exactly as long as asked."""
+        return ttl
+
+    def reassert(self) -> list[Lapse]:
+        """Nothing is refused by being told so."""
+        return []

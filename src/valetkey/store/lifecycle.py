@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.rows import dict_row, tuple_row
@@ -139,6 +139,12 @@ class Lifecycle(Session):
         found = self._run_before(tuple_row, _CEILING_REACHED, values).fetchone()
         return found[0] if found else None
 
+    def live_at(self, place: str, before: datetime) -> Sequence[Lease]:
+        """Minting or active leases of a place that were written before, locked."""
+        query = select(leases).where(LIVE, leases.c.place == place, leases.c.created_at < before)
+        query = query.order_by(leases.c.id).with_for_update()
+        return [mapping.lease_from(row) for row in self._many(query)]
+
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Minting or active leases that a kill covers, locked."""
         query = select(leases).where(LIVE, covered(kill)).order_by(leases.c.id).limit(limit)
@@ -214,7 +220,7 @@ class Lifecycle(Session):
 
 _FIXED = frozenset(
     {"id", "grant_id", "task_id", "agent_id", "owner", "target", "scope", "catalogue_digest"}
-    | {"minter", "handle", "created_at", "requested_ttl_seconds", "cut_by", "end_class"}
+    | {"minter", "handle", "place", "created_at", "requested_ttl_seconds", "cut_by", "end_class"}
 )
 
 

@@ -15,7 +15,7 @@ from valetkey.core.facts import Fact, FactKind, RecordedFact
 from valetkey.core.grant import Approval, Grant, GrantState
 from valetkey.core.ids import LeaseId
 from valetkey.core.kill import Height, Kill
-from valetkey.core.lease import Handle, Lease, LeaseState, Proof
+from valetkey.core.lease import DeniedHow, Handle, Lease, LeaseState, Proof
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task, TaskState
 
@@ -119,25 +119,27 @@ def approval_from(row: Row) -> Approval:
 def lease_row(lease: Lease) -> dict[str, Any]:
     """A lease as a row."""
     row = _ttls_out(vars(lease))
-    row["minter"] = lease.handle.minter
+    row["minter"], row["place"] = lease.handle.minter, lease.place
     row["handle"] = {**asdict(lease.handle), "where": dict(lease.handle.where)}
     row["fingerprints"] = list(lease.fingerprints)
     row["state"] = lease.state.value
     row["end_class"] = lease.end_class.value
     row["proof"] = lease.proof.value if lease.proof else None
+    row["denied_how"] = lease.denied_how.value if lease.denied_how else None
     return row
 
 
 def lease_from(row: Row) -> Lease:
     """A row as a lease."""
     values = _ttls_in(row)
-    del values["minter"]
+    del values["minter"], values["place"]
     values["id"] = LeaseId(values["id"])
     values["handle"] = Handle(**values["handle"])
     values["fingerprints"] = tuple(values["fingerprints"])
     values["state"] = LeaseState(values["state"])
     values["end_class"] = Proof(values["end_class"])
     values["proof"] = Proof(values["proof"]) if values["proof"] else None
+    values["denied_how"] = DeniedHow(values["denied_how"]) if values["denied_how"] else None
     return Lease(**values)
 
 

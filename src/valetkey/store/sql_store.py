@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -14,9 +14,11 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Program
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from valetkey.core.admission import Rate, seconds_until_one
+from valetkey.core.cut import Cut
 from valetkey.core.errors import StoreUnavailable
 from valetkey.ports import Duty
 from valetkey.store.authority import Authority
+from valetkey.store.cuts import cut_at, cuts_to_look_at, next_cut
 from valetkey.store.due import DUE, duties_of
 from valetkey.store.lifecycle import Lifecycle
 from valetkey.store.patience import ANSWER, be_patient, connecting
@@ -109,6 +111,21 @@ class SqlStore:
         with _mapped(), self._engine.begin() as connection:
             connection.execute(delete(buckets).where(idle))
             return connection.execute(old).rowcount
+
+    def cut(self, place: str) -> Cut:
+        """What is refused at a place."""
+        with _mapped(), self._alone.connect() as connection:
+            return cut_at(connection, place)
+
+    def next_cut(self, place: str, slots: int) -> Cut:
+        """The next generation there, in a commit of its own."""
+        with _mapped(), self._engine.begin() as connection:
+            return next_cut(connection, place, slots)
+
+    def cuts_to_look_at(self, minter: str, every: timedelta) -> Sequence[Cut]:
+        """Where a minter refuses something and nobody looked for so long."""
+        with _mapped(), self._engine.begin() as connection:
+            return cuts_to_look_at(connection, minter, every)
 
     def now(self) -> datetime:
         """The database's time; raises StoreUnavailable once it was away for a second."""

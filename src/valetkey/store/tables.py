@@ -219,6 +219,8 @@ leases = Table(
     _instant("acknowledged_at", optional=True),
     _instant("fenced_at", optional=True),
     _instant("denied_at", optional=True),
+    _text("denied_how", optional=True),
+    _text("place", optional=True),
     _text("written_off_by", optional=True),
     _text("written_off_reason", optional=True),
     CheckConstraint(
@@ -237,10 +239,28 @@ leases = Table(
     Index(
         "ix_leases_live_agent", "agent_id", "task_id", postgresql_where=text("state <> 'ended'")
     ),
+    Index(
+        "ix_leases_unended_place",
+        "place",
+        postgresql_where=text("place IS NOT NULL AND state <> 'ended'"),
+    ),
     Index("ix_leases_task_id", "task_id"),
     Index("ix_leases_grant_id", "grant_id"),
     Index("ix_leases_agent_id", "agent_id", "id"),
     Index("ix_leases_owner", "owner", "id"),
+)
+
+cuts = Table(
+    "cuts",
+    metadata,
+    Column("place", Text, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    _instant("at"),
+    _json("lease_ids"),
+    _instant("made_before", optional=True),
+    _instant("until", optional=True),
+    _instant("prune_at", optional=True),
+    _instant("looked_at"),
 )
 
 fingerprints = Table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from valetkey.core.catalogue import CataloguedScope
@@ -12,7 +12,17 @@ from valetkey.core.errors import BrokerError, MinterUnavailable, OutcomeUnknown
 from valetkey.core.ids import LeaseId, Mark, short_digest
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
-from valetkey.ports import Deadline, Ending, Found, Gone, LivesUntil, Minted, Presence
+from valetkey.ports import (
+    Deadline,
+    Denied,
+    Ending,
+    Found,
+    Gone,
+    Lapse,
+    LivesUntil,
+    Minted,
+    Presence,
+)
 
 
 @dataclass
@@ -23,13 +33,20 @@ class FakeMinter:
     be looked at.
 
     `fail_mint` and `fail_end` raise once for each error put there, `after_mint` runs once the
-    object exists. `cuttable=False` makes it one that only expires; with `lingers` an end is claimed
-    and not done.
+    object exists. `cuttable=False` makes it one that only expires; `denies` one that can
+    be told to refuse what then only expires (`refused`; `lapses` are told once). With `lingers` an
+    end is claimed and not done. `fenced_at` says from when it is of no use.
     """
 
     name: str = "fake"
     installation: str = "abcdefe1"
     cuttable: bool = True
+    denies: bool = False
+    fenced_at: Callable[[], datetime] | None = None
+    denied: Callable[[datetime], Denied] = Denied
+    place: str = ""
+    refused: set[str] = field(default_factory=set)
+    lapses: list[Lapse] = field(default_factory=list)
     looks: bool = True
     extra_life: timedelta = timedelta(0)
     known_targets: tuple[str, ...] = ("orders-db",)
@@ -54,11 +71,12 @@ class FakeMinter:
     def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
         """Named by the mark."""
         mark = Mark.of(self.installation, short_digest(str(wanted.scope)), lease_id)
-        return Handle(self.name, wanted.target.name, str(mark))
+        where = {"place": self.place} if self.place else {}
+        return Handle(self.name, wanted.target.name, str(mark), where)
 
     def end_class(self, wanted: CataloguedScope) -> Proof:
         """What its end can be proven to be."""
-        if not self.cuttable:
+        if self.denies or not self.cuttable:
             return Proof.EXPIRED
         return Proof.VERIFIED if self.looks else Proof.CONFIRMED
 
@@ -80,7 +98,8 @@ class FakeMinter:
         value = secrets.token_urlsafe(24)
         self.secrets_made.append(value)
         secret = Secret({"value": value}, {"type": "fake", "name": handle.name})
-        return Minted(secret, ttl + self.extra_life, f"ref/{handle.name}")
+        minted = Minted(secret, ttl + self.extra_life, f"ref/{handle.name}")
+        return minted if self.fenced_at is None else replace(minted, fenced_at=self.fenced_at())
 
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
         """Make it exist no longer, if it can be cut."""
@@ -88,6 +107,9 @@ class FakeMinter:
         self.before_end()
         if self.fail_end:
             raise self.fail_end.pop(0)
+        if self.denies:
+            self.refused.add(handle.name)
+            return self.denied(backend_expires_at)
         if not self.cuttable and handle.name in self.alive:
             return LivesUntil(backend_expires_at)
         if not self.lingers:
@@ -127,3 +149,12 @@ class FakeMinter:
     def problem(self) -> str | None:
         """Always able."""
         return None
+
+    def longest_life(self, ttl: timedelta) -> timedelta:
+        """As long as asked, and as much longer as it was told to live."""
+        return ttl + self.extra_life
+
+    def reassert(self) -> list[Lapse]:
+        """What was put into `lapses`, once."""
+        found, self.lapses = self.lapses, []
+        return found

@@ -310,6 +310,10 @@ class MemoryTransaction:
         )
         return next((name for name, count, most in counts if count >= most), None)
 
+    def live_at(self, place: str, before: datetime) -> Sequence[Lease]:
+        live = (x for x in self._all() if x.state in LIVE and x.place == place)
+        return self._sorted(x for x in live if x.created_at < before)
+
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         live = (x for x in self._all() if x.state in LIVE and stops(kill, self._reach(x)))
         return self._sorted(live)[:limit]

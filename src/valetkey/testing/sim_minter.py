@@ -11,7 +11,17 @@ from valetkey.core.errors import MinterRefused, MinterUnavailable, OutcomeUnknow
 from valetkey.core.ids import LeaseId, Mark, short_digest
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
-from valetkey.ports import Deadline, Ending, Found, Gone, LivesUntil, Minted, Presence
+from valetkey.ports import (
+    Deadline,
+    Denied,
+    Ending,
+    Found,
+    Gone,
+    Lapse,
+    LivesUntil,
+    Minted,
+    Presence,
+)
 from valetkey.testing.sim_steps import Alone, Steps
 
 
@@ -32,6 +42,7 @@ class SimBackEnd:
 
     Omens of `mint`: refused, away, before (unknown, and nothing was made), after (unknown, and it
     was), late (unknown, and made within `request_limit`), longer (than asked, if it can be cut).
+    With `denies` an end is only a refusal, and what it refuses lives on to its own end.
     Of `end`: refused, away, after (ended, and the answer lost). Of `look`: away.
     `asked` is told of each mint that is about to be sent in time.
     `made` is told of each thing as it comes to be; `unseen` names those that were made after the
@@ -44,6 +55,7 @@ class SimBackEnd:
     name: str = "fake"
     installation: str = "abcdefe1"
     cuttable: bool = True
+    denies: bool = False
     looks: bool = True
     request_limit: timedelta = timedelta(seconds=90)
     there: dict[str, Thing] = field(default_factory=dict)
@@ -60,7 +72,7 @@ class SimBackEnd:
 
     def end_class(self, wanted: CataloguedScope) -> Proof:
         """What its end can be proven to be."""
-        if not self.cuttable:
+        if self.denies or not self.cuttable:
             return Proof.EXPIRED
         return Proof.VERIFIED if self.looks else Proof.CONFIRMED
 
@@ -100,6 +112,8 @@ class SimBackEnd:
             raise MinterRefused()
         if omen == "away":
             raise MinterUnavailable()
+        if self.denies:
+            return Denied(backend_expires_at)
         if not self.cuttable:
             return LivesUntil(backend_expires_at)
         thing, looked_at = self.there.pop(handle.name, None), self._absent.get(handle.name)
@@ -141,6 +155,14 @@ class SimBackEnd:
         """Always able."""
         return None
 
+    def longest_life(self, ttl: timedelta) -> timedelta:
+        """As long as asked."""
+        return ttl
+
+    def reassert(self) -> list[Lapse]:
+        """Nobody undoes a refusal here."""
+        return []
+
     def time_passed(self) -> None:
         """What was to happen by now happens: late work is done, what only expires is gone."""
         now = self.now()
@@ -148,7 +170,7 @@ class SimBackEnd:
             self.coming.remove(late)
             at, handle, asked_at, ttl = late
             self._make(handle, asked_at, at, ttl)
-        if not self.cuttable:
+        if self.denies or not self.cuttable:
             for name in [x.name for x in self.there.values() if x.lives_until <= now]:
                 del self.there[name]
 

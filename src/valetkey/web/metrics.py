@@ -15,7 +15,7 @@ from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.errors import BrokerError
 from valetkey.core.ids import LeaseId
 from valetkey.core.lease import Handle, Proof
-from valetkey.ports import Deadline, Ending, Found, Minted, Minter, Presence
+from valetkey.ports import Deadline, Ending, Found, Lapse, Minted, Minter, Presence
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -124,6 +124,14 @@ class TimedMinter:
     def problem(self) -> str | None:
         """As the minter says."""
         return self.inner.problem()
+
+    def longest_life(self, ttl: timedelta) -> timedelta:
+        """As the minter says."""
+        return self.inner.longest_life(ttl)
+
+    def reassert(self) -> Sequence[Lapse]:
+        """As the minter does."""
+        return self.inner.reassert()
 
 
 @contextmanager

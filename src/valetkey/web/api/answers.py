@@ -105,6 +105,9 @@ class Lease(Answer):
     cut_by: str
     expires_at: datetime
     backend_expires_at: datetime
+    fenced_at: datetime | None
+    denied_at: datetime | None
+    denied_how: Literal["asserted", "witnessed"] | None
     still_valid_until: datetime | None
     end_class: Proof
     reason: str | None
@@ -192,9 +195,11 @@ class Receipt(Answer):
 
 
 class Uncuttable(Answer):
-    """A credential that nothing can cut before this instant."""
+    """A credential that ends only then; from `fenced_at` or `denied_at` on it is of no use."""
 
     lease: str
+    fenced_at: datetime | None
+    denied_at: datetime | None
     still_valid_until: datetime
 
 
@@ -217,6 +222,7 @@ class Kill(Answer):
     expected_seconds: float | None
     cannot_be_cut: list[Uncuttable]
     cannot_be_cut_until: datetime | None
+    denied: int
 
 
 class Drill(Answer):

@@ -91,6 +91,9 @@ def lease(one: Lease) -> Json:
         "cut_by": one.cut_by,
         "expires_at": _at(one.expires_at),
         "backend_expires_at": _at(one.backend_expires_at),
+        "fenced_at": _at(one.fenced_at),
+        "denied_at": _at(one.denied_at),
+        "denied_how": one.denied_how.value if one.denied_how else None,
         "still_valid_until": _at(one.still_valid_until),
         "end_class": one.end_class.value,
         "reason": one.end_reason,
@@ -165,6 +168,7 @@ def kill(progress: KillProgress) -> Json:
         "seconds_to_last_proof": (last - ordered.at).total_seconds() if last else None,
         "expected_seconds": progress.expected.seconds,
         **_uncuttable(progress.unended),
+        "denied": sum(held.denied_at is not None for held in progress.unended),
     }
 
 
@@ -188,7 +192,12 @@ def _uncuttable(leases: Iterable[Lease]) -> Json:
     found.sort(key=lambda held: held.backend_expires_at, reverse=True)
     return {
         "cannot_be_cut": [
-            {"lease": held.id, "still_valid_until": _at(held.still_valid_until)}
+            {
+                "lease": held.id,
+                "fenced_at": _at(held.fenced_at),
+                "denied_at": _at(held.denied_at),
+                "still_valid_until": _at(held.still_valid_until),
+            }
             for held in found[:NAMED]
         ],
         "cannot_be_cut_until": _at(found[0].still_valid_until) if found else None,

@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test test-fast sim faults matrix lint bench house lock clean
+.PHONY: help install demo up down status test test-fast sim faults matrix lint bench bench-growth house lock clean
 
 help:  ## Print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY)  ## Make the virtual environment with every pinned dependency
 
@@ -54,6 +54,9 @@ lint: $(READY)  ## ruff, mypy, import-linter, deptry
 
 bench: $(READY)  ## Speed as ratios against direct OpenBao, in one run
 	$(BIN)/python -m bench
+
+bench-growth: $(READY)  ## How speed holds as numbers grow and things break, in about 15 minutes
+	$(BIN)/python -m bench.growth
 
 house: $(READY)  ## Measure the house: files, functions, docstrings
 	$(BIN)/python -m tests.house.measure

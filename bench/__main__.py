@@ -36,12 +36,12 @@ SECTIONS = ("one", "four", "token", "where", "ending")
 def main() -> None:
     """Parse, stand the ground up, run the sections asked for, print as they come."""
     wanted = _arguments()
-    print(*_circumstances(), sep="\n", flush=True)
+    print(*circumstances(), sep="\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="valetkey-bench-") as place:
         folder = Path(place) / "ground"
         folder.mkdir()
         with Standing(folder) as ground:
-            print(*_servers(ground), sep="\n", flush=True)
+            print(*servers(ground), sep="\n", flush=True)
             goals = _run(ground, wanted)
     print("", "Goals and what was reached (median [range]):", sep="\n")
     for what, goal, reached in goals:
@@ -186,7 +186,8 @@ def _ending(ground: Ground, count: int) -> list[Goal]:
     return [(f"ending {count}: speed / unchecked revoke-prefix", "(none set)", reached)]
 
 
-def _circumstances() -> list[str]:
+def circumstances() -> list[str]:
+    """The machine and the versions."""
     libraries = ("fastapi", "uvicorn", "sqlalchemy", "psycopg", "hvac", "urllib3", "cedarpy")
     return [
         "Valetkey bench: both sides end what they mint inside the measured loop",
@@ -199,7 +200,8 @@ def _circumstances() -> list[str]:
     ]
 
 
-def _servers(ground: Ground) -> list[str]:
+def servers(ground: Ground) -> list[str]:
+    """What the servers are, and whether they are durable."""
     with psycopg.connect(ground.stack.superuser_dsn(), autocommit=True) as connection:
         ask: Callable[[str], str] = lambda name: str(  # noqa: E731
             (connection.execute(f"SHOW {name}").fetchone() or ("?",))[0]

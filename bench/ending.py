@@ -44,6 +44,11 @@ def direct(ground: Ground, count: int) -> Ended:
     side = DirectDatabase(ground.direct(), 4)
     clients = [side.client() for _ in range(8)]
     _fill(count, lambda at: clients[at % 8].mint())
+    return revoke_prefixes(ground, count)
+
+
+def revoke_prefixes(ground: Ground, count: int) -> Ended:
+    """One blocking, unchecked revoke-prefix for each of the four ready-made roles."""
     client = hvac.Client(**_address(ground))
     began = time.perf_counter()
     for lane in range(4):

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -50,11 +50,39 @@ def test_a_row_that_cannot_be_read_does_not_stop_the_sweep(stage: Stage) -> None
     revoke_lease(stage.broker, stage.operator, lease.id)
     poisoned = Poisoned()
     poisoned.time, poisoned.state = stage.memory.time, stage.memory.state
-    Clockwork(replace(stage.broker, store=poisoned), Beats()).tick()
+    quick = Beats(tick=timedelta(seconds=0.05))
+    Clockwork(replace(stage.broker, store=poisoned), quick).tick()
     with poisoned.transaction() as tx:
         ended = tx.lease(lease.id)
     assert ended is not None
     assert ended.proof is Proof.VERIFIED
+
+
+class Hasty(MemoryStore):
+    """A store in which each transaction takes a minute."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[MemoryTransaction]:
+        """As usual, a minute later."""
+        self.time += timedelta(minutes=1)
+        with super().transaction() as tx:
+            yield tx
+
+
+def test_what_comes_due_while_others_end_is_ended_in_the_same_tick(stage: Stage) -> None:
+    """A tick that finds one lease due goes on looking for most of its time."""
+    task = stage.start()
+    expiring = issued(stage, stage.ask(task)).lease
+    revoked = issued(stage, stage.ask(task)).lease
+    revoke_lease(stage.broker, stage.operator, revoked.id)
+    hasty = Hasty()
+    hasty.time, hasty.state = stage.memory.time, stage.memory.state
+    beats = Beats(tick=timedelta(seconds=0.6))
+    Clockwork(replace(stage.broker, store=hasty), beats).tick()
+    with hasty.transaction() as tx:
+        states = [x.end_reason for x in tx.leases_of_task(task.id) if x.ended_at is not None]
+    assert sorted(filter(None, states)) == ["expired", "revoked"]
+    assert expiring.id != revoked.id
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -126,9 +126,9 @@ def _on_its_way(tx: Transaction, lease: Lease) -> Lease:
     reason = "expired" if lease.state is LeaseState.ACTIVE else "mint_abandoned"
     claimed_until = lease.due_at
     ending = lease.ending(reason, tx.now()).claimed(claimed_until)
-    tx.save_lease(ending)
+    tx.save_lease(ending)  # claimed in this transaction, so its fence has not moved
     tx.record(lease_fact(FactKind.LEASE_ENDING, ending, CLOCK, reason))
-    return tx.lease(lease.id) or ending
+    return replace(ending, fence=ending.fence + 1)
 
 
 def _looked_for(broker: Broker, lease: Lease) -> Lease:

@@ -1,0 +1,1 @@
+"""How speed holds as numbers grow and things break: `python -m bench.growth`."""

@@ -1,0 +1,56 @@
+"""`python -m bench.growth`: the report; goals beside what was reached, nothing is asserted."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bench.__main__ import circumstances, servers
+from bench.ground import Ground, Standing
+from bench.growth.draining import draining
+from bench.growth.idle import idle
+from bench.growth.killing import killing
+from bench.growth.lagging import lagging
+from bench.growth.report import Found, load, told
+
+Part = Callable[[Ground, argparse.Namespace], list[Found]]
+PARTS: Mapping[str, Part] = {
+    "idle": lambda ground, wanted: idle(ground),
+    "kill": lambda ground, wanted: killing(ground, wanted.killed, wanted.rounds),
+    "drain": lambda ground, wanted: draining(ground, wanted.due),
+    "lag": lambda ground, wanted: lagging(ground, wanted.rate),
+}
+
+
+def main() -> None:
+    """Parse, stand the ground up, run the parts asked for, print as they come."""
+    wanted = _arguments()
+    told(*circumstances())
+    found: list[Found] = []
+    with tempfile.TemporaryDirectory(prefix="valetkey-bench-") as place:
+        folder = Path(place) / "ground"
+        folder.mkdir()
+        with Standing(folder) as ground:
+            told(*servers(ground))
+            for name in wanted.only:
+                began = time.monotonic()
+                found += PARTS[name](ground, wanted)
+                told(f"  ({name} took {time.monotonic() - began:.0f} s; {load()})")
+    told("", "Goals and what was reached (median [range]):", *(one.line() for one in found), load())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each side, interleaved")
+    parser.add_argument("--due", type=int, default=5000, help="leases that come due at once")
+    parser.add_argument("--killed", type=int, default=1000, help="leases under a kill")
+    parser.add_argument("--rate", type=int, default=100, help="leases due each second")
+    parser.add_argument("--only", nargs="*", choices=tuple(PARTS), default=tuple(PARTS))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

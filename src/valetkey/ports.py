@@ -21,6 +21,7 @@ from valetkey.core.decision import Decision, Question
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.ids import LeaseId
+from valetkey.core.invariants import Rule, Terms
 from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import Handle, Lease, Patience, Proof
 from valetkey.core.outside import Denied as Denied
@@ -80,6 +81,15 @@ class Minter(Protocol):
 
     def found(self, target: str) -> Iterator[Found]:
         """Everything at one target that carries a mark. Raises MinterUnavailable."""
+
+    def lives_until(self, handle: Handle, back_ref: str | None) -> datetime | None:
+        """Its end as the back end itself tells it; None when it knows none or cannot say.
+
+        Raises MinterUnavailable.
+        """
+
+    def skew(self, target: str) -> timedelta:
+        """How far the clocks there are from the database's, at most. Raises MinterUnavailable."""
 
     def claim(self) -> Sequence[str]:
         """Leave our installation's name at each unclaimed target; the targets newly claimed."""
@@ -261,6 +271,9 @@ class Transaction(Protocol):
 
     def names_of(self, lease_ids: Sequence[str]) -> Sequence[Known]:
         """The same of these leases, ended or not; of those that there are."""
+
+    def broken(self, terms: Terms) -> Sequence[tuple[Rule, str]]:
+        """Each rule that our own records break, with the id of what breaks it."""
 
     def record(self, fact: Fact) -> None: ...
     def history(self, query: HistoryQuery) -> Sequence[RecordedFact]: ...

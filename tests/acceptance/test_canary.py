@@ -84,6 +84,14 @@ class Remembering:
         """As the minter."""
         return self.minter.found(target)
 
+    def lives_until(self, handle: Handle, back_ref: str | None) -> datetime | None:
+        """As the minter says."""
+        return self.minter.lives_until(handle, back_ref)
+
+    def skew(self, target: str) -> timedelta:
+        """As the minter says."""
+        return self.minter.skew(target)
+
     def claim(self) -> Sequence[str]:
         """As the minter."""
         return self.minter.claim()

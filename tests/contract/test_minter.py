@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -180,6 +180,36 @@ def test_everything_out_there_with_a_mark_is_found(looking: Kind) -> None:
         assert seen.handle == handle
         looking.minter.end(seen.handle, later())
     assert not {x.name for x in handles} & {x.handle.name for x in looking.minter.found(target)}
+
+
+def test_what_a_back_end_tells_of_an_end_is_never_past_what_was_minted(looking: Kind) -> None:
+    """Asked itself, and by what the target takes; and of what is gone it knows no end."""
+    target, handle = looking.wanted.target.name, looking.handle()
+    minted = looking.mint(handle)
+    latest = datetime.now(UTC) + minted.lifetime + minted.slack + timedelta(seconds=2)
+    until = looking.minter.lives_until(handle, minted.back_ref)
+    (seen,) = [x for x in looking.minter.found(target) if x.handle == handle]
+    for told in (until, seen.until):
+        assert told is None or datetime.now(UTC) < told <= latest
+    looking.minter.end(handle, later())
+    assert looking.minter.lives_until(handle, minted.back_ref) is None
+
+
+def test_clocks_outside_are_near(looking: Kind) -> None:
+    """All servers of a test run on one machine."""
+    assert looking.minter.skew(looking.wanted.target.name) < timedelta(seconds=3)
+
+
+def test_openbao_and_the_target_tell_when_a_credential_ends(database: Kind) -> None:
+    """Neither is silent, and VALID UNTIL is the later."""
+    handle = database.handle()
+    minted = database.mint(handle)
+    until = database.minter.lives_until(handle, minted.back_ref)
+    (seen,) = [x for x in database.minter.found("orders-db") if x.handle == handle]
+    assert until is not None
+    assert seen.until is not None
+    assert until <= seen.until
+    database.minter.end(handle, later())
 
 
 def test_an_open_session_is_cut_and_counts_as_present_until_then(database: Kind) -> None:

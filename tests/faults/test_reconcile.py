@@ -84,6 +84,15 @@ def test_a_lease_that_reappears_is_reopened_and_ended_again(ground: Ground, hous
     assert FactKind.LEASE_REAPPEARED in kinds(house, issued.lease.id)
 
 
+def test_a_role_that_somebody_gave_a_longer_life_is_named(ground: Ground, house: House) -> None:
+    """An administrator of the target moves VALID UNTIL: doctor names the lease, and only it."""
+    bot = ground.bot(house)
+    issued = get(house, bot, ask_for(start(house, bot)))
+    name = issued.lease.handle.name
+    ground.look(f"ALTER ROLE \"{name}\" VALID UNTIL 'infinity'")
+    assert [(x.invariant, x.about) for x in doctor(house.broker)] == [("I3", issued.lease.id)]
+
+
 @row("F03")
 def test_a_role_left_at_openbao_alone_is_found_and_ended(ground: Ground, house: House) -> None:
     """A frozen writer may write a role after its lease had ended: nobody reads it, and it goes."""

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from tests.house.test_reference_cli import commands
-from valetkey.flows.doctor import CHECKED
+from valetkey.core.invariants import CHECKED, ELSEWHERE
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -77,6 +77,7 @@ def test_every_invariant_that_doctor_checks_is_explained() -> None:
     """The table of operations.md names the invariants of the code, in order."""
     page = (ROOT / "docs" / "operations.md").read_text()
     assert tuple(re.findall(r"^\| (I\d+) \|", page, re.M)) == CHECKED
+    assert re.findall(r"^- (I\d+): ", page, re.M) == list(ELSEWHERE)
 
 
 def test_commands_that_do_not_exist_are_found() -> None:

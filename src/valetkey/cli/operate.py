@@ -7,6 +7,7 @@ because who can read that file's secrets is the operator of this installation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,24 +117,32 @@ def reconcile(ctx: click.Context, config: Path | None, as_json: bool, act: bool)
 @click.command()
 @_config
 @_json
+@click.option("--days", default=1.0, show_default=True, help="How far back history is looked at.")
 @click.pass_context
-def doctor(ctx: click.Context, config: Path | None, as_json: bool) -> None:
+def doctor(ctx: click.Context, config: Path | None, as_json: bool, days: float) -> None:
     """Look for broken invariants in the database and the back ends; exit 1 when there are any."""
-    from valetkey.flows.doctor import CHECKED
+    from valetkey.core.invariants import CHECKED, ELSEWHERE
     from valetkey.flows.doctor import doctor as look
 
     screen = Screen(as_json)
 
     def run(house: House) -> int:
-        broken = [vars(violation) for violation in look(house.broker)]
+        broken = [vars(violation) for violation in look(house.broker, timedelta(days=days))]
         unready = house.problems()
-        told = {"checked": list(CHECKED), "violations": broken, "unready": unready}
+        told = {
+            "checked": list(CHECKED),
+            "not_checked_here": dict(ELSEWHERE),
+            "violations": broken,
+            "unready": unready,
+        }
         if broken or as_json:
             screen.listed(told, ("invariant", "about", "detail"), broken)
         for reason in unready:
             screen.say(f"not ready: {reason}")
         if not broken:
             screen.say(f"{len(CHECKED)} invariants hold: {', '.join(CHECKED)}")
+        for name, where in ELSEWHERE.items():
+            screen.say(f"{name} is not checked here: {where}")
         return REFUSED if broken else DONE
 
     ctx.exit(_with_house(screen, config, run))

@@ -156,6 +156,14 @@ class Bao:
         """True when there is something to list under a path."""
         return bool(self.names(login, path))
 
+    def apart(self, now: datetime) -> timedelta:
+        """How far its clock is from `now`; raises MinterUnavailable when it does not tell."""
+        try:
+            told = json.loads(self._wire.look("/v1/sys/health", 5).data)["server_time_utc"]
+        except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError) as silent:
+            raise MinterUnavailable("OpenBao does not tell the time", retry_after=5) from silent
+        return timedelta(seconds=abs(now.timestamp() - float(told)))
+
     def health(self, now: datetime, skew: timedelta) -> str | None:
         """Why it cannot work now (sealed, away, its clock too far from `now`), or None."""
         try:

@@ -136,6 +136,14 @@ class BoundedMinter:
         """As the minter does."""
         return self._minter.found(target)
 
+    def lives_until(self, handle: Handle, back_ref: str | None) -> datetime | None:
+        """As the minter says."""
+        return self._minter.lives_until(handle, back_ref)
+
+    def skew(self, target: str) -> timedelta:
+        """As the minter says."""
+        return self._minter.skew(target)
+
     def claim(self) -> Sequence[str]:
         """As the minter does."""
         return self._minter.claim()

@@ -77,6 +77,14 @@ class Inspector:
         with self._looking() as connection:
             return {name: until or _FOR_EVER for name, until in connection.execute(_MARKED)}
 
+    def clock(self) -> datetime:
+        """What time it is there."""
+        with self._looking() as connection:
+            row = connection.execute("SELECT clock_timestamp()").fetchone()
+        assert row is not None
+        told: datetime = row[0]
+        return told
+
     def can_write(self, group: str) -> bool:
         """True when a group role may change anything: a read scope must not be made of it."""
         with self._looking() as connection:

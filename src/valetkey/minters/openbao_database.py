@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from valetkey.core.catalogue import Catalogue, CataloguedScope, Target
-from valetkey.core.errors import BrokerError, MinterUnavailable, OutcomeUnknown
+from valetkey.core.errors import BrokerError, MinterRefused, MinterUnavailable, OutcomeUnknown
 from valetkey.core.ids import LeaseId, Mark, lease_id_of
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
@@ -156,6 +156,24 @@ class OpenBaoDatabase:
                 found = self._seen(here, name, inside.get(name))
                 if found is not None:
                     yield found
+
+    def lives_until(self, handle: Handle, back_ref: str | None) -> datetime | None:
+        """The lease's own end at OpenBao; None when OpenBao knows no such lease."""
+        if back_ref is None:
+            return None
+        try:
+            path = "sys/leases/lookup"
+            answer = self._bao.call(self._logins.ender, "PUT", path, {"lease_id": back_ref})
+        except MinterRefused:  # it answers so for a lease that it does not know
+            return None
+        told = answer["data"]["expire_time"]
+        return datetime.fromisoformat(told) if told else datetime.max.replace(tzinfo=UTC)
+
+    def skew(self, target: str) -> timedelta:
+        """OpenBao's clock, which tells whole seconds, and the target's."""
+        here = self._catalogue().targets[target]
+        inside = abs(self._inspector(self._handle(here, "")).clock() - self._now())
+        return max(inside, self._bao.apart(self._now()))
 
     def problem(self) -> str | None:
         """Sealed, wrong pins, a dying reader, all inspectors blind: none of these may mint.

@@ -82,6 +82,14 @@ class SignedToken:
         """A signature leaves nothing behind to be found."""
         return iter(())
 
+    def lives_until(self, handle: Handle, back_ref: str | None) -> datetime | None:
+        """A signature cannot be asked."""
+        return None
+
+    def skew(self, target: str) -> timedelta:
+        """There is one clock."""
+        return timedelta(0)
+
     def claim(self) -> list[str]:
         """Nothing outside to claim."""
         return []

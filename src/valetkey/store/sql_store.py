@@ -18,6 +18,7 @@ from valetkey.core.cut import Cut
 from valetkey.core.errors import StoreUnavailable
 from valetkey.ports import Duty
 from valetkey.store.authority import Authority
+from valetkey.store.checkup import Checkup
 from valetkey.store.cuts import cut_at, cuts_to_look_at, next_cut
 from valetkey.store.due import DUE, duties_of
 from valetkey.store.lifecycle import Lifecycle
@@ -52,7 +53,7 @@ _LEFT = f"SELECT {_FILLED} FROM buckets WHERE principal = %(principal)s"  # noqa
 _FIRST_USE = pg_insert(uses).on_conflict_do_nothing().returning(uses.c.key)
 
 
-class SqlTransaction(Authority, Lifecycle):
+class SqlTransaction(Authority, Lifecycle, Checkup):
     """Every query, over one connection in one transaction."""
 
 

@@ -53,6 +53,7 @@ class FakeMinter:
     alive: dict[str, LeaseId] = field(default_factory=dict)
     at: dict[str, str] = field(default_factory=dict)
     until: dict[str, datetime] = field(default_factory=dict)
+    apart: timedelta = timedelta(0)
     away: set[str] = field(default_factory=set)
     secrets_made: list[str] = field(default_factory=list)
     fail_mint: list[BrokerError] = field(default_factory=list)
@@ -141,6 +142,14 @@ class FakeMinter:
                 handle = Handle(self.name, target, name)
                 yield Found(handle, mark.installation, mark.lease_id, self.until.get(name))
         self.after_found()
+
+    def lives_until(self, handle: Handle, back_ref: str | None) -> datetime | None:
+        """What it was told."""
+        return self.until.get(handle.name)
+
+    def skew(self, target: str) -> timedelta:
+        """As it was told."""
+        return self.apart
 
     def claim(self) -> list[str]:
         """Nothing to claim."""

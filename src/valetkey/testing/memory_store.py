@@ -14,10 +14,12 @@ from valetkey.core.comparison import Known
 from valetkey.core.decision import Decision
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
+from valetkey.core.invariants import Rule, Terms
 from valetkey.core.kill import VENDOR, Height, Kill, Reach, stops
 from valetkey.core.lease import LIVE, UNENDED, Lease
 from valetkey.core.task import Task, TaskState
 from valetkey.ports import Duty, Standing
+from valetkey.testing.memory_checkup import MemoryCheckup
 from valetkey.testing.memory_due import duties_due, is_unfinished
 from valetkey.testing.memory_readings import known, matches
 
@@ -350,6 +352,12 @@ class MemoryTransaction:
         ]
         self._state.leases.update({x.id: x for x in claimed})
         return claimed
+
+    def broken(self, terms: Terms) -> Sequence[tuple[Rule, str]]:
+        state, kills = self._state, list(self._state.kills.values())
+        rows = (state.tasks, state.grants, state.decisions)
+        checkup = MemoryCheckup(self._all(), state.facts, rows, (kills, self._reach))
+        return list(checkup.broken(terms))
 
     def record(self, fact: Fact) -> None:
         number = len(self._state.facts) + 1

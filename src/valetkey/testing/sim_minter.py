@@ -147,6 +147,14 @@ class SimBackEnd:
                 handle = Handle(self.name, target, thing.name)
                 yield Found(handle, mark.installation, mark.lease_id, thing.lives_until)
 
+    def lives_until(self, handle: Handle, back_ref: str | None) -> datetime | None:
+        """As it was made."""
+        return thing.lives_until if (thing := self.there.get(handle.name)) else None
+
+    def skew(self, target: str) -> timedelta:
+        """There is one clock."""
+        return timedelta(0)
+
     def claim(self) -> list[str]:
         """Nothing to claim."""
         return []

@@ -21,6 +21,7 @@ from valetkey.core.decision import Decision
 from valetkey.core.errors import StoreUnavailable
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
+from valetkey.core.invariants import Rule, Terms
 from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import LIVE, UNENDED, Lease
 from valetkey.core.task import Task
@@ -345,6 +346,10 @@ class SimTransaction(SimSession):
         return claimed
 
     # --- history ---------------------------------------------------------------------------
+
+    def broken(self, terms: Terms) -> Sequence[tuple[Rule, str]]:
+        self._statement("broken")
+        return self._snapshot.broken(terms)
 
     def record(self, fact: Fact) -> None:
         self.facts.append(fact)

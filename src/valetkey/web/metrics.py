@@ -117,6 +117,14 @@ class TimedMinter:
         """As the minter says."""
         return self.inner.found(target)
 
+    def lives_until(self, handle: Handle, back_ref: str | None) -> datetime | None:
+        """As the minter says."""
+        return self.inner.lives_until(handle, back_ref)
+
+    def skew(self, target: str) -> timedelta:
+        """As the minter says."""
+        return self.inner.skew(target)
+
     def claim(self) -> Sequence[str]:
         """As the minter does."""
         return self.inner.claim()

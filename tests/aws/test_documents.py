@@ -26,8 +26,8 @@ def document(*statements: dict[str, Any], version: str = "2012-10-17") -> Docume
 
 def judge(role: list[Document], session: list[Document] | None = None) -> Verdict:
     """What becomes of GET under a role's policies and perhaps a session policy."""
-    layers = {"identity-based": role}
-    return decide(layers if session is None else layers | {"session": session}, GET)
+    layers = {"identity-based policy": role}
+    return decide(layers if session is None else layers | {"session policy": session}, GET)
 
 
 def test_nothing_allowed_is_denied() -> None:
@@ -45,7 +45,9 @@ def test_an_allow_allows() -> None:
 def test_an_explicit_deny_wins_in_any_document() -> None:
     """An explicit deny in any of the policies overrides every allow."""
     verdict = judge([document(allow()), document(DENY_ALL)])
-    assert verdict == Verdict(False, "with an explicit deny in an identity-based policy")
+    assert verdict == Verdict(
+        False, "with an explicit deny in an identity-based policy", explicit=True
+    )
 
 
 def test_a_session_has_what_role_and_session_policy_both_allow() -> None:
@@ -63,7 +65,7 @@ def test_a_session_has_what_role_and_session_policy_both_allow() -> None:
 def test_a_deny_in_the_session_policy_wins() -> None:
     """An explicit deny in the session policy denies what both allow."""
     verdict = judge([document(allow())], [document(allow(), DENY_ALL)])
-    assert verdict == Verdict(False, "with an explicit deny in a session policy")
+    assert verdict == Verdict(False, "with an explicit deny in a session policy", explicit=True)
 
 
 @pytest.mark.parametrize(

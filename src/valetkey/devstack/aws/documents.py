@@ -71,6 +71,7 @@ class Verdict:
 
     allowed: bool
     because: str = ""
+    explicit: bool = False
 
 
 @lru_cache(maxsize=4096)
@@ -170,20 +171,17 @@ def _texts(given: object) -> tuple[str, ...]:
 def decide(layers: Mapping[str, Sequence[Document]], request: Request) -> Verdict:
     """Judge `request` by every kind of policy that applies to its principal.
 
-    `layers` maps the kind's name, as AWS's messages have it ("identity-based", "session"), to
-    its documents. Raises Unsupported.
+    `layers` maps the kind's name, as AWS's messages have it ("identity-based policy", "session
+    policy", "permissions boundary"), to its documents. Raises Unsupported.
     """
     for kind, found in layers.items():
         if any(not one.allows for one in applying(found, request)):
-            return Verdict(False, f"with an explicit deny in {_article(kind)} {kind} policy")
+            article = "an" if kind[0] in "aeiou" else "a"
+            return Verdict(False, f"with an explicit deny in {article} {kind}", explicit=True)
     for kind, found in layers.items():
         if not any(one.allows for one in applying(found, request)):
-            return Verdict(False, f"because no {kind} policy allows the {request.action} action")
+            return Verdict(False, f"because no {kind} allows the {request.action} action")
     return Verdict(True)
-
-
-def _article(kind: str) -> str:
-    return "an" if kind[0] in "aeiou" else "a"
 
 
 def applying(found: Iterable[Document], request: Request) -> list[Statement]:

@@ -56,6 +56,7 @@ class ScopeDefinition:
     creation_statements: tuple[str, ...] = ()
     revocation_statements: tuple[str, ...] = ()
     reassign_owned_to: str | None = None
+    session_policy: tuple[str, ...] = ()
     summary: str = ""
 
 
@@ -75,6 +76,11 @@ class Target:
     server_version: int = 17
     audience: str = ""
     introspects: bool = False
+    role_arn: str = ""
+    region: str = ""
+    slots: int = 0
+    max_session: timedelta = timedelta(hours=12)
+    witness: Mapping[str, str] = field(default_factory=dict)
     scopes: Mapping[str, ScopeDefinition] = field(default_factory=dict)
 
 

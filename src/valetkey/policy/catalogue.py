@@ -20,11 +20,12 @@ from valetkey.core.catalogue import (
 from valetkey.core.errors import BrokerError
 from valetkey.core.scope import Scope
 from valetkey.core.statement_checks import MOST_EXPANSIONS, breadth, statement_problems
+from valetkey.policy.aws_target import aws_target, check_session_policy, session_policy
 from valetkey.policy.problems import CatalogueInvalid, FilesInvalid, Problem
 from valetkey.policy.section import Section
 from valetkey.policy.strict_yaml import load_yaml
 
-MINTERS = ("openbao-database", "signed-token")
+MINTERS = ("openbao-database", "signed-token", "aws-sts")
 MOST_CONNECTIONS = 16
 MOST_VALUES = 64
 
@@ -90,6 +91,7 @@ def _note_clash(
     """Add the target unless its name, mount or audience is another's."""
     file, problems = where
     claims = {"target": target.name, "mount": target.mount, "audience": target.audience}
+    claims["role_arn"] = target.role_arn  # its one cut policy belongs to one target
     for what, value in claims.items():
         if value and (other := places.get(f"{what} {value}")):
             problems.append(Problem(file, 1, f"{what} {value} is also in {other[0]}"))
@@ -142,6 +144,8 @@ def _of_minter(top: Section, minter: str) -> dict[str, Any]:
             "audience": _matching(top, "audience", _AUDIENCE),
             "introspects": bool(top.boolean("introspects")),
         }
+    if minter == "aws-sts":
+        return aws_target(top)
     top.read |= top.entries.keys()
     return {}
 
@@ -193,8 +197,9 @@ def _scope(name: str, section: Section, target: Target) -> ScopeDefinition:
     if not _NAME.fullmatch(name):
         section.note(section.line, "a scope's name is lower-case letters, digits and dashes")
     max_ttl = section.duration("max_ttl") or timedelta(seconds=1)
-    if max_ttl > LONGEST_TTL:
-        section.note(section.line_of("max_ttl"), "max_ttl is over 12h")
+    if max_ttl > min(LONGEST_TTL, target.max_session):
+        most = "12h" if target.max_session >= LONGEST_TTL else "the max_session of its role"
+        section.note(section.line_of("max_ttl"), f"max_ttl is over {most}")
     definition = ScopeDefinition(
         name=name,
         mutates=bool(section.boolean("mutates")),
@@ -206,6 +211,8 @@ def _scope(name: str, section: Section, target: Target) -> ScopeDefinition:
     if target.minter == "openbao-database" and target.connections:
         for message in statement_problems(definition, target):
             section.note(section.line_of(_place_of(message)), f"scope {name}: {message}")
+    if target.minter == "aws-sts":
+        check_session_policy(section, definition)
     section.finish()
     return definition
 
@@ -215,6 +222,8 @@ def _place_of(message: str) -> str:
 
 
 def _statements(section: Section, target: Target) -> dict[str, Any]:
+    if target.minter == "aws-sts":
+        return session_policy(section)
     if target.minter != "openbao-database":
         return {}
     heir = section.text("reassign_owned_to", required=False)

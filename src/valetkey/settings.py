@@ -141,6 +141,7 @@ class Limits(Section):
     leases_per_agent: int = Field(100, ge=1, description="Unended leases of one agent.")
     leases_per_target: int = Field(1000, ge=1, description="Unended leases of one target.")
     leases_in_all: int = Field(5000, ge=1, description="Unended leases of the installation.")
+    deepest_task: int = Field(3, ge=0, le=16, description="Tasks that may stand above one.")
     rate: float = Field(20, ge=0.1, description="Requests per second of a principal, on average.")
     burst: int = Field(60, ge=1, le=8000, description="Requests of a principal at once.")
 

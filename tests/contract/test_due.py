@@ -17,7 +17,8 @@ from valetkey.core.kill import Height
 from valetkey.core.lease import LeaseState, Proof
 from valetkey.core.task import TaskState
 from valetkey.ports import Duty, Store, Transaction
-from valetkey.store.sql_store import CONNECTING, SqlStore
+from valetkey.store.patience import ANSWER, connecting
+from valetkey.store.sql_store import SqlStore
 from valetkey.testing.brokers import Stage
 
 LONG_AGO = timedelta(hours=-1)
@@ -77,7 +78,7 @@ def test_a_lease_that_lives_under_a_kill_is_due(store: Store, some: Examples) ->
         tx.add_kill(some.kill(height=Height.TARGET, subject="orders-db"))
     assert store.due() == {Duty.KILLS}
     with store.transaction() as tx:
-        (living,) = tx.active_leases()
+        (living,) = tx.unended_leases()
         tx.save_lease(living.ending("killed", some.now + MINUTE))
     assert store.due() == frozenset()
 
@@ -91,7 +92,7 @@ def told(tmp_path: Path) -> Path:
 @pytest.fixture
 def traced(databases: Databases, database: str, told: Path) -> Iterator[SqlStore]:
     """A store whose every message to PostgreSQL is written down."""
-    engine = create_engine(databases.app(database), connect_args=CONNECTING)
+    engine = create_engine(databases.app(database), connect_args=connecting(ANSWER))
     with told.open("wb") as file:
 
         @event.listens_for(engine, "connect")

@@ -69,16 +69,25 @@ class Valetkey:
     # --- tasks ------------------------------------------------------------------------------
 
     def start_task(
-        self, purpose: str, scopes: Sequence[str], ttl: int, *, heartbeat: int | None = None
+        self, purpose: str, scopes: Sequence[str], ttl: int, **more: str | int | None
     ) -> Json:
         """Start a task that may need `scopes`, for at most `ttl` seconds; the task.
 
-        With a `heartbeat` it ends unless `heartbeat` is called so often (seconds).
+        With a `heartbeat` it ends unless `heartbeat` is called so often (seconds). Under a
+        `parent` (a task's id) it is a child task, which may be opened for another `agent` (its
+        name). `max_credentials` is how many it and all under it may be given.
         """
         body: Json = {"purpose": purpose, "scopes": list(scopes), "ttl": ttl}
-        if heartbeat is not None:
-            body["heartbeat"] = heartbeat
+        body |= {name: value for name, value in more.items() if value is not None}
         return self.call("POST", "/v1/tasks", json=body).body
+
+    def take_task(self, task_id: str) -> Json:
+        """Take a task that another agent opened for this one: bind it to our key; the task."""
+        return self.call("POST", f"/v1/tasks/{quote(task_id)}/take").body
+
+    def task_tree(self, task_id: str) -> Json:
+        """A task with all that was opened under it, and every credential of theirs."""
+        return self.call("GET", f"/v1/tasks/{quote(task_id)}/tree").body
 
     def heartbeat(self, task_id: str, fence: int) -> Json:
         """Say that a task lives; the task, whose `fence` is for the next beat.

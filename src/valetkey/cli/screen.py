@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+Twig = tuple[str, "list[Twig]"]
+"""One line of a tree, and what hangs on it."""
 _WIDE = 400
 _HIDDEN = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
 
@@ -61,6 +63,19 @@ class Screen:
             return self.document(value)
         lines = [tuple(clean(_member(item, column)) for column in columns) for item in items]
         return self._table(columns, lines) if lines else self.say("None.")
+
+    def drawn(self, value: object, twig: Twig) -> None:
+        """A tree: `value` for machines, for people its lines with branches drawn."""
+        if self.as_json:
+            return self.document(value)
+        click.echo(clean(twig[0]))
+        return self._branches(twig[1], "")
+
+    def _branches(self, twigs: Sequence[Twig], before: str) -> None:
+        for place, (line, below) in enumerate(twigs, 1):
+            last = place == len(twigs)
+            click.echo(f"{before}{'└── ' if last else '├── '}{clean(line)}")
+            self._branches(below, before + ("    " if last else "│   "))
 
     def document(self, value: object) -> None:
         """Print the one JSON document."""

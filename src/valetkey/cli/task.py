@@ -8,6 +8,7 @@ from urllib.parse import quote
 import click
 
 from valetkey.cli.desk import DONE, WAITING, Desk, poll, stands_at_desk
+from valetkey.cli.screen import Twig
 from valetkey.cli.values import SECONDS
 
 COLUMNS = ("id", "state", "purpose", "scopes", "owner", "deadline_at")
@@ -24,12 +25,33 @@ def task() -> None:
 @click.option("--scope", "scopes", multiple=True, required=True, help="A scope it may need.")
 @click.option("--ttl", type=SECONDS, required=True, help="How long it may last, like 30m.")
 @click.option("--heartbeat", type=SECONDS, help="End it unless it beats so often, like 30s.")
+@click.option("--parent", metavar="TASK", help="Open it under this task: no wider, no longer.")
+@click.option("--agent", help="Open it for this agent, which takes it.")
+@click.option("--max-credentials", type=int, help="How many may be given for it in all.")
 @stands_at_desk("workload")
 def start(
-    desk: Desk, purpose: str, scopes: tuple[str, ...], ttl: int, heartbeat: int | None
+    desk: Desk, /, purpose: str, scopes: tuple[str, ...], ttl: int, **more: str | int | None
 ) -> int:
     """Start a task that declares what it may need."""
-    return _shown(desk, desk.broker.start_task(purpose, scopes, ttl, heartbeat=heartbeat))
+    return _shown(desk, desk.broker.start_task(purpose, scopes, ttl, **more))
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@stands_at_desk("workload")
+def take(desk: Desk, task_id: str) -> int:
+    """Take a task that another agent opened for this one."""
+    return _shown(desk, desk.broker.take_task(task_id))
+
+
+@task.command()
+@click.argument("task_id", metavar="TASK")
+@stands_at_desk("either")
+def tree(desk: Desk, task_id: str) -> int:
+    """Draw a task with all that was opened under it, and every credential of theirs."""
+    found = desk.get(f"/v1/tasks/{quote(task_id, safe='')}/tree")
+    desk.screen.drawn(found, _branch(found))
+    return DONE
 
 
 @task.command()
@@ -84,10 +106,22 @@ def list_(desk: Desk) -> int:
 
 def _shown(desk: Desk, found: dict[str, Any]) -> int:
     names = ("id", "state", "agent_id", "owner", "purpose", "scopes", "started_at", "deadline_at")
-    ended = ("heartbeat", "silent_at", "fence", "ended_at", "end_reason", "receipt_id")
+    some = ("heartbeat", "silent_at", "fence", "ended_at", "end_reason", "receipt_id")
+    perhaps = (*some, "parent", "max_credentials")
     rows = {name: found.get(name) for name in names}
-    desk.screen.show(found, rows | {name: found[name] for name in ended if found.get(name)})
+    desk.screen.show(found, rows | {name: found[name] for name in perhaps if found.get(name)})
     return DONE
+
+
+def _branch(found: dict[str, Any]) -> Twig:
+    """A task, its credentials, and the branches under it."""
+    about = found["task"]
+    taken = "" if about["taken"] else ", not taken yet"
+    line = f"{about['id']}  {about['state']}{taken}  {found['agent']}  {' '.join(about['scopes'])}"
+    twigs: list[Twig] = [
+        (f"{one['id']}  {one['state']}  {one['scope']}", []) for one in found["leases"]
+    ]
+    return line, [*twigs, *(_branch(child) for child in found["children"])]
 
 
 def _receipt(desk: Desk, receipt: dict[str, Any]) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -25,7 +25,8 @@ class Question:
     """One decision's whole input. Free text is not part of it.
 
     `wanted` is the scope asked for; None asks whether a task with `task_scopes` may start.
-    `ttl` is a duration; `approvals` counts approvals by group, computed by us.
+    `ttl` is a duration; `approvals` counts approvals by group, computed by us. `depth` counts the
+    tasks above, `delegated_by` names the agent of the next one when it is another.
     """
 
     agent: Agent
@@ -37,6 +38,7 @@ class Question:
     wanted: CataloguedScope | None = None
     approvals: Mapping[str, int] = field(default_factory=dict)
     depth: int = 0
+    delegated_by: str | None = None
     on_behalf_of: str | None = None
     untrusted_input: bool = False
 
@@ -58,3 +60,30 @@ class Decision:
     needs: tuple[tuple[str, int], ...] = ()
     max_ttl: timedelta | None = None
     problem: str | None = None
+
+
+def intersection(own: Decision, above: Sequence[Decision]) -> Decision:
+    """What is allowed when everybody of a chain must be allowed it.
+
+    The first deny is the answer; approvals are needed of all groups that any of them needs, the
+    time is the shortest. Every input is recorded.
+    """
+    if not above:
+        return own
+    every = (own, *above)
+    recorded = {**own.recorded_input, "above": [dict(one.recorded_input) for one in above]}
+    denied = next((one for one in every if one.outcome is Outcome.DENY), None)
+    if denied is not None:
+        return replace(denied, recorded_input=recorded)
+    needs: dict[str, int] = {}
+    for group, count in (need for one in every for need in one.needs):
+        needs[group] = max(count, needs.get(group, 0))
+    limits = [one.max_ttl for one in every if one.max_ttl is not None]
+    return replace(
+        own,
+        outcome=Outcome.NEEDS_APPROVAL if needs else Outcome.ALLOW,
+        rules=tuple(dict.fromkeys(rule for one in every for rule in one.rules)),
+        recorded_input=recorded,
+        needs=tuple(sorted(needs.items())),
+        max_ttl=min(limits, default=None),
+    )

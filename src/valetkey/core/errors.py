@@ -168,6 +168,13 @@ class OutsideBoundary(BrokerError):
     next_action = "Ask within the boundary, or have it widened by its owner."
 
 
+class DelegationRefused(BrokerError):
+    """A task cannot be passed on like this."""
+
+    code = "delegation_refused"
+    next_action = "Ask for less, for an agent that is not above, or closer to the root."
+
+
 class OutsideTrustRule(BrokerError):
     """The trust rule of this CI identity does not allow provisioning this."""
 
@@ -204,6 +211,13 @@ class StaleHeartbeat(BrokerError):
 
     code = "stale_heartbeat"
     next_action = "Stop, unless the later beat was your own: then read `fence` from the task."
+
+
+class BudgetSpent(BrokerError):
+    """The task, or one above it, was given as many credentials as it may have."""
+
+    code = "budget_spent"
+    next_action = "Do not retry; work with what you have, or have a new task started."
 
 
 class InProgress(BrokerError):

@@ -21,6 +21,7 @@ class FactKind(StrEnum):
     KNOCKED = "Knocked"
     REQUEST_REFUSED = "RequestRefused"
     TASK_STARTED = "TaskStarted"
+    TASK_TAKEN = "TaskTaken"
     TASK_DENIED = "TaskDenied"
     TASK_ENDED = "TaskEnded"
     ASK_ALLOWED = "AskAllowed"

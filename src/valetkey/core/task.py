@@ -30,6 +30,10 @@ class Task:
     `issuer` names the issuer record that the identity which started it came from. With a
     `heartbeat` the task ends at `silent_at` unless it beats before; `beat_fence` is what the next
     beat must show, so that a process that was replaced while it slept beats no more.
+
+    A child task was opened under another one: `parent_id`, and `ancestors` from the root down to
+    that parent. Without a `starter_jkt` it waits for its agent to take it with a key of its own.
+    `max_credentials` is how many it and all below it may be given in all, None without a limit.
     """
 
     id: str
@@ -50,6 +54,13 @@ class Task:
     heartbeat: timedelta | None = None
     silent_at: datetime | None = None
     beat_fence: int = 0
+    ancestors: tuple[str, ...] = ()
+    max_credentials: int | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many tasks stand above it."""
+        return len(self.ancestors)
 
     @property
     def receipt_id(self) -> str:
@@ -57,9 +68,19 @@ class Task:
         return "receipt_" + self.id.removeprefix("task_")
 
     def belongs_to(self, agent_id: str | None, jkt: str) -> None:
-        """Raise NotFound for anyone but its agent with the key that started it."""
-        if self.agent_id != agent_id or self.starter_jkt != jkt:
+        """Raise NotFound for anyone but its agent with the key that started or took it."""
+        if not jkt or self.agent_id != agent_id or self.starter_jkt != jkt:
             raise NotFound()
+
+    def taken(self, agent_id: str | None, jkt: str, now: datetime) -> Task:
+        """The same task, bound to the key of its agent; taking it twice changes nothing.
+
+        Raises NotFound for another agent, or when another key has taken it; TaskEnded.
+        """
+        if self.agent_id != agent_id or self.starter_jkt not in ("", jkt):
+            raise NotFound()
+        self.is_open(now)
+        return replace(self, starter_jkt=jkt)
 
     def is_open(self, now: datetime) -> None:
         """Raise TaskEnded when it has ended, its deadline has passed, or it has fallen silent."""

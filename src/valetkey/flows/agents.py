@@ -22,6 +22,7 @@ from valetkey.core.lease import LIVE
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope, within_any
 from valetkey.core.trust import Provision, TrustRule, check_binding
+from valetkey.flows.end_task import close_task
 from valetkey.flows.revoke import mark_ending
 from valetkey.ports import Broker, Transaction
 
@@ -104,7 +105,7 @@ def accept_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
 
 
 def disable_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
-    """Stop an agent: it may not ask, and everything it holds starts to end.
+    """Stop an agent: it may not ask; its tasks, with all under them, and what it holds end.
 
     The barrier is closed, so that no lease of it is being written or activated unseen.
     """
@@ -118,6 +119,10 @@ def disable_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
         tx.save_agent(disabled)
         by = str(caller.principal)
         tx.record(_fact(FactKind.AGENT_DISABLED, disabled, by))
+        for task in tx.open_tasks_of(agent.id):
+            open_task = tx.task(task.id, lock=True)
+            if open_task is not None:
+                close_task(tx, open_task, "agent_disabled", by)
         while held := sorted(x.id for state in LIVE for x in tx.leases(state, agent.id, None)):
             locked = (tx.lease(lease_id, lock=True) for lease_id in held)  # oldest first, as all do
             mark_ending(tx, [x for x in locked if x is not None], "agent_disabled", by)

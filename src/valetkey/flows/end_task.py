@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -35,52 +35,97 @@ class Receipt:
 
 
 def end_task(broker: Broker, caller: Caller, task_id: str) -> Receipt:
-    """End a task, work on its leases for a little while, and return the receipt.
+    """End a task with all under it, work on its leases for a little while; the receipt.
 
-    The agent that runs it, its owner and operators may. Ending twice changes nothing and gives
-    the same receipt. Raises NotFound for anybody else.
+    The agent that runs it, its owner and operators may, and who may end a task above it. Ending
+    twice changes nothing and gives the same receipt. Raises NotFound for anybody else.
     """
     with broker.store.transaction() as tx:
         task = tx.task(task_id, lock=True)
-        if task is None or not may_end(caller, task):
+        if task is None or not any(may_end(caller, one) for one in line(tx, task)):
             raise NotFound()
         close_task(tx, task, "ended", str(caller.principal))
-        leases = tx.leases_of_task(task_id)
+        leases = leases_below(tx, task)
     settle(broker, [lease.id for lease in leases if lease.state is not LeaseState.ENDED])
     return receipt(broker, caller, task_id)
 
 
 def receipt(broker: Broker, caller: Caller, task_id: str) -> Receipt:
-    """The receipt of an ended task; raises NotFound while it is open, or for a stranger."""
+    """The receipt of an ended task and all under it.
+
+    Raises NotFound while it is open, or for a stranger.
+    """
     with broker.store.transaction() as tx:
         task = tx.task(task_id)
-        if task is None or task.ended_at is None or not may_see(caller, task):
+        if task is None or task.ended_at is None:
             raise NotFound()
-        leases = tuple(sorted(tx.leases_of_task(task_id), key=lambda lease: lease.id))
+        if not any(may_see(caller, one) for one in line(tx, task)):
+            raise NotFound()
+        leases = leases_below(tx, task)
     return Receipt(task.receipt_id, task.id, task.ended_at, task.end_reason or "", leases)
 
 
+def line(tx: Transaction, task: Task) -> Iterator[Task]:
+    """The task, and those above it."""
+    yield task
+    above = (tx.task(task_id) for task_id in reversed(task.ancestors))
+    yield from (one for one in above if one is not None)
+
+
+def leases_below(tx: Transaction, task: Task) -> tuple[Lease, ...]:
+    """Every lease of the task and of those under it, oldest first."""
+    tasks = (task, *tx.tasks_below(task.id))
+    leases = (lease for one in tasks for lease in tx.leases_of_task(one.id))
+    return tuple(sorted(leases, key=lambda lease: lease.id))
+
+
 def close_task(tx: Transaction, task: Task, reason: str, by: str) -> None:
-    """End a locked task: its waiting grants are withdrawn, its live leases start to end."""
+    """End a locked task and every open one under it, and all that was given for them.
+
+    Tasks are locked from the root down, and leases oldest first, as everywhere.
+    """
     if task.state is TaskState.ENDED:
         return
+    below = (tx.task(one.id, lock=True) for one in tx.tasks_below(task.id))
+    children = [one for one in below if one is not None and one.state is TaskState.OPEN]
+    _close(tx, task, reason, by)
+    for child in children:
+        _close(tx, child, "parent_ended", by)
+    held = (lease for one in (task, *children) for lease in tx.leases_of_task(one.id))
+    oldest_first = sorted(held, key=lambda lease: lease.id)
+    mark_ending(tx, _locked(tx, oldest_first), "task_ended", by)
+
+
+def _close(tx: Transaction, task: Task, reason: str, by: str) -> None:
+    """End one locked task; its waiting grants are withdrawn."""
     ended = task.ended(reason, tx.now())
     tx.save_task(ended)
     tx.record(task_fact(FactKind.TASK_ENDED, ended, by, reason))
     for grant in _undecided(tx, task.id):
         tx.save_grant(grant.moved(GrantState.WITHDRAWN))
         tx.record(grant_fact(FactKind.GRANT_WITHDRAWN, grant, task, by, "task_ended"))
-    mark_ending(tx, _locked(tx, tx.leases_of_task(task.id)), "task_ended", by)
 
 
 def end_overdue_tasks(broker: Broker, limit: int = 64) -> int:
-    """End tasks whose deadline has passed or that have fallen silent; how many."""
+    """End tasks whose deadline has passed, that fell silent, or whose parent has ended; how many.
+
+    Each on its own: those under it are left by their parent then, and come with the next look.
+    """
     with broker.store.transaction() as tx:
         overdue = tx.tasks_overdue(limit)
         for task in overdue:
-            late = tx.now() >= task.deadline_at
-            close_task(tx, task, "deadline" if late else "heartbeat_missed", CLOCK)
+            _close(tx, task, _why_overdue(task, tx.now()), CLOCK)
+        held = (lease for task in overdue for lease in tx.leases_of_task(task.id))
+        oldest_first = sorted(held, key=lambda lease: lease.id)
+        mark_ending(tx, _locked(tx, oldest_first), "task_ended", CLOCK)
     return len(overdue)
+
+
+def _why_overdue(task: Task, now: datetime) -> str:
+    if now >= task.deadline_at:
+        return "deadline"
+    silent = task.silent_at is not None and now >= task.silent_at
+    return "heartbeat_missed" if silent else "parent_ended"
 
 
 def may_end(caller: Caller, task: Task) -> bool:

@@ -117,8 +117,7 @@ def _no_longer_wanted(
     if standing is None:
         return LeaseEnded()
     try:
-        standing.task.is_open(now)
-        standing.agent.may_ask()
+        standing.holds(now)
     except BrokerError as ended:
         return ended
     return Killed() if standing.kills else None

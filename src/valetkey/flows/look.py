@@ -17,7 +17,7 @@ from valetkey.core.lease import Lease
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
-from valetkey.flows.end_task import may_see
+from valetkey.flows.end_task import line, may_see
 from valetkey.ports import Broker, Transaction
 
 SEES_ALL = frozenset({"operator", "auditor"})
@@ -50,6 +50,16 @@ class Lineage:
     agent: SeenAgent | None
     decision: Mapping[str, object] | None
     facts: tuple[RecordedFact, ...]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A task, its agent's name, its leases, and the branches of the tasks opened under it."""
+
+    task: Task
+    agent: str
+    leases: tuple[Lease, ...]
+    children: tuple[Branch, ...]
 
 
 def agents(broker: Broker, caller: Caller) -> list[SeenAgent]:
@@ -85,10 +95,13 @@ def tasks(broker: Broker, caller: Caller) -> list[Task]:
 def task(broker: Broker, caller: Caller, task_id: str) -> Task:
     """One task. Raises NotFound."""
     with broker.store.transaction() as tx:
-        found = tx.task(task_id)
-    if found is None or not may_see(caller, found):
-        raise NotFound()
-    return found
+        return _seen_task(tx, caller, task_id)
+
+
+def tree(broker: Broker, caller: Caller, task_id: str) -> Branch:
+    """A task with everything under it, for whoever may see it. Raises NotFound."""
+    with broker.store.transaction() as tx:
+        return _branch(tx, _seen_task(tx, caller, task_id), tx.tasks_below(task_id))
 
 
 def grants(
@@ -251,3 +264,22 @@ def _facts_of(tx: Transaction, lease: Lease) -> tuple[RecordedFact, ...]:
             if same_lease and entry.fact.grant_id in (None, lease.grant_id):
                 found[entry.number] = entry
     return tuple(found[number] for number in sorted(found))
+
+
+def _seen_task(tx: Transaction, caller: Caller, task_id: str) -> Task:
+    """A task that is the caller's own, or stands under one that is."""
+    found = tx.task(task_id)
+    if found is None or not any(may_see(caller, one) for one in line(tx, found)):
+        raise NotFound()
+    return found
+
+
+def _branch(tx: Transaction, root: Task, below: Sequence[Task]) -> Branch:
+    agent = tx.agent(root.agent_id)
+    children = [task for task in below if task.parent_id == root.id]
+    return Branch(
+        root,
+        agent.name if agent else root.agent_id,
+        tuple(tx.leases_of_task(root.id)),
+        tuple(_branch(tx, child, below) for child in children),
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from valetkey.core.agent import Agent
 from valetkey.core.decision import Outcome, Question
+from valetkey.core.delegation import Link
 from valetkey.core.errors import (
     BrokerError,
     DeniedByPolicy,
@@ -29,13 +30,28 @@ from valetkey.ports import Broker, Transaction
 class Plan:
     """What a task is to be: free-text purpose, scopes it may need, and for how long.
 
-    With a `heartbeat` it must say so often that it lives.
+    With a `heartbeat` it must say so often that it lives; `max_credentials` is how many it and the
+    tasks under it may be given in all.
     """
 
     purpose: str
     scopes: tuple[Scope, ...]
     lasts: timedelta
     heartbeat: timedelta | None = None
+    max_credentials: int | None = None
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Whose task it is to be: agent, key, issuer; and the chain of tasks it is opened under.
+
+    Without a key (`jkt` empty) the agent takes it later.
+    """
+
+    agent: Agent
+    jkt: str
+    issuer: str | None
+    chain: tuple[Link, ...] = ()
 
 
 def start_task(broker: Broker, caller: Caller, plan: Plan) -> Task:
@@ -44,61 +60,92 @@ def start_task(broker: Broker, caller: Caller, plan: Plan) -> Task:
     Raises DeniedByPolicy, PolicyBroken, OutsideBoundary, Killed, InvalidTtl, UnknownScope.
     """
     with broker.store.transaction() as tx:
-        task, error = _decide(broker, tx, caller, plan)
+        tx.hold_barrier()
+        agent = tx.agent(caller.agent_id or "")
+        if agent is None:
+            raise NotFound()
+        issuer = _issuer(tx, caller, agent)
+        seat = Seat(agent, caller.jkt, issuer)
+        task, error = open_seat(broker, tx, str(caller.principal), plan, seat)
     if error is not None:
         raise error
     return task
 
 
-def _decide(
-    broker: Broker, tx: Transaction, caller: Caller, plan: Plan
+def open_seat(
+    broker: Broker, tx: Transaction, by: str, plan: Plan, seat: Seat
 ) -> tuple[Task, BrokerError | None]:
-    tx.hold_barrier()
-    agent = _sound(broker, tx, caller, plan)
-    issuer = _issuer(tx, caller, agent)
+    """Decide and write one task; the barrier is held, and a chain above it was looked at.
+
+    A denial is written and returned, to be raised once it is committed. Raises what is wrong with
+    the plan before policy is asked.
+    """
+    agent = seat.agent
+    _sound(broker, agent, plan)
     vendor = agent.labels.get(VENDOR)
-    reach = Reach(agent_id=agent.id, owner=agent.owner, vendor=vendor, issuer=issuer)
+    reach = Reach(agent_id=agent.id, owner=agent.owner, vendor=vendor, issuer=seat.issuer)
     if tx.kills_over(reach):
         raise Killed()
     now = tx.now()
-    question = Question(
-        agent=agent, ttl=plan.lasts, now=now, task_owner=agent.owner, task_scopes=plan.scopes
-    )
-    decision = broker.rules().policy.decide(question)
+    decision = broker.rules().policy.decide(_question(plan, seat, now))
     lasts = min(plan.lasts, decision.max_ttl or plan.lasts)
     decision_id = broker.new_id("decision")
     tx.record_decision(decision_id, decision)
-    task = Task(
-        id=broker.new_id("task"),
-        agent_id=agent.id,
-        owner=agent.owner,
-        purpose=plan.purpose,
-        scopes=plan.scopes,
-        starter_jkt=caller.jkt,
-        started_at=now,
-        deadline_at=now + lasts,
-        decision_id=decision_id,
-        issuer=issuer,
-        heartbeat=plan.heartbeat,
-    )
+    task = _task(broker.new_id("task"), plan, seat, (now, now + lasts))
+    task = replace(task, decision_id=decision_id)
     if decision.outcome is not Outcome.ALLOW:
         refusal = PolicyBroken if decision.problem else DeniedByPolicy
         error = refusal(decision_id=decision_id)
-        tx.record(task_fact(FactKind.TASK_DENIED, task, str(caller.principal), error.code))
+        tx.record(task_fact(FactKind.TASK_DENIED, task, by, error.code))
         error.recorded = True
         return task, error
     if plan.heartbeat is not None:
         task = task.beaten(task.beat_fence, now, broker.limits.missed_beats)
     tx.add_task(task)
-    tx.record(task_fact(FactKind.TASK_STARTED, task, str(caller.principal)))
+    tx.record(task_fact(FactKind.TASK_STARTED, task, by))
     return task, None
 
 
-def _sound(broker: Broker, tx: Transaction, caller: Caller, plan: Plan) -> Agent:
+def delegator(seat: Seat) -> str | None:
+    """The name of the agent that passes the task on, None when it stays with the same."""
+    above = seat.chain[-1].agent if seat.chain else seat.agent
+    return None if above.id == seat.agent.id else above.name
+
+
+def _question(plan: Plan, seat: Seat, now: datetime) -> Question:
+    return Question(
+        agent=seat.agent,
+        ttl=plan.lasts,
+        now=now,
+        task_owner=seat.agent.owner,
+        task_scopes=plan.scopes,
+        depth=len(seat.chain),
+        delegated_by=delegator(seat),
+    )
+
+
+def _task(task_id: str, plan: Plan, seat: Seat, lasts: tuple[datetime, datetime]) -> Task:
+    parent = seat.chain[-1].task if seat.chain else None
+    return Task(
+        id=task_id,
+        agent_id=seat.agent.id,
+        owner=seat.agent.owner,
+        purpose=plan.purpose,
+        scopes=plan.scopes,
+        starter_jkt=seat.jkt,
+        started_at=lasts[0],
+        deadline_at=lasts[1],
+        issuer=seat.issuer,
+        on_behalf_of=parent.on_behalf_of if parent else None,
+        heartbeat=plan.heartbeat,
+        parent_id=parent.id if parent else None,
+        ancestors=tuple(link.task.id for link in seat.chain),
+        max_credentials=plan.max_credentials,
+    )
+
+
+def _sound(broker: Broker, agent: Agent, plan: Plan) -> None:
     """Everything that can be wrong with a plan before policy looks at it."""
-    agent = tx.agent(caller.agent_id or "")
-    if agent is None:
-        raise NotFound()
     agent.may_ask()
     if not plan.scopes:
         raise InvalidRequest("a task names the scopes it may need")
@@ -107,7 +154,6 @@ def _sound(broker: Broker, tx: Transaction, caller: Caller, plan: Plan) -> Agent
     for scope in plan.scopes:
         broker.rules().catalogue.check_bound(scope)
         agent.bounds(scope)
-    return agent
 
 
 def _issuer(tx: Transaction, caller: Caller, agent: Agent) -> str | None:

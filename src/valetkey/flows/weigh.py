@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from valetkey.core.agent import Agent
 from valetkey.core.ask import Ask, GrantedTtl, canonical_hash, lowest_ttl
 from valetkey.core.catalogue import CataloguedScope
-from valetkey.core.decision import Decision, Outcome, Question
+from valetkey.core.decision import Decision, Outcome, Question, intersection
 from valetkey.core.errors import (
     BrokerError,
+    BudgetSpent,
     DeniedByPolicy,
     Killed,
     NotFound,
@@ -28,7 +29,7 @@ from valetkey.core.task import Task
 from valetkey.flows.admit import make_room
 from valetkey.flows.recording import grant_fact, lease_fact
 from valetkey.flows.verdicts import Order, Refused, Verdict, Waiting
-from valetkey.ports import Broker, Deadline, Standing, Transaction
+from valetkey.ports import Broker, Deadline, PolicyEngine, Standing, Transaction
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,10 @@ def weigh(
         task_scopes=task.scopes,
         wanted=wanted,
         approvals=approvals or {},
+        depth=task.depth,
+        delegated_by=_delegator(standing),
     )
-    decision = rules.policy.decide(question)
+    decision = _of_all(rules.policy, question, standing)
     last = lowest_ttl(first.ttl, [("policy", decision.max_ttl)])
     ttl = last if last.cut_by != "asked" else first
     return Weighed(now, agent, task, wanted, decision, ttl, mint_by)
@@ -96,9 +99,22 @@ def open_task(
     if standing is None:
         raise NotFound()
     standing.task.belongs_to(caller.agent_id, caller.jkt)
-    standing.task.is_open(tx.now())
-    standing.agent.may_ask()
+    standing.holds(tx.now())
     return standing
+
+
+def _of_all(policy: PolicyEngine, question: Question, standing: Standing) -> Decision:
+    """What everybody in the chain may have: the task's own agent, and each one above it."""
+    others = {link.agent.id: link.agent for link in standing.above}
+    others.pop(standing.agent.id, None)
+    above = [policy.decide(replace(question, agent=agent)) for agent in others.values()]
+    return intersection(policy.decide(question), above)
+
+
+def _delegator(standing: Standing) -> str | None:
+    """The agent that passed the task on, if it was another."""
+    above = standing.above[-1].agent if standing.above else standing.agent
+    return None if above.id == standing.agent.id else above.name
 
 
 def settle_verdict(
@@ -137,9 +153,9 @@ def write_lease(
 ) -> Order:
     """Write the lease with its handle, before anything exists, and the grant's new generation.
 
-    `keep` writes the grant, a new one or one that is there. Raises RateLimited without room.
+    `keep` writes the grant, a new one or one that is there. Raises RateLimited or BudgetSpent.
     """
-    make_room(broker, tx, Reach(weighed.agent.id, weighed.task.id, weighed.wanted.target.name))
+    _make_room(broker, tx, weighed)
     lease_id = LeaseId(broker.new_id("lease"))
     minter = broker.minters[weighed.wanted.target.minter]
     patience, now, ttl = broker.patience, weighed.now, weighed.ttl.ttl
@@ -173,6 +189,14 @@ def write_lease(
     written = lease_fact(FactKind.LEASE_WRITTEN, lease, "issuer")
     tx.record(replace(written, decision_id=grant.decision_id))
     return Order(lease, weighed.wanted, weighed.mint_by)
+
+
+def _make_room(broker: Broker, tx: Transaction, weighed: Weighed) -> None:
+    """Raise RateLimited at a ceiling, BudgetSpent when the task or one above it has had enough."""
+    task = weighed.task
+    make_room(broker, tx, Reach(weighed.agent.id, task.id, weighed.wanted.target.name))
+    if not tx.spend((*task.ancestors, task.id)):
+        raise BudgetSpent()
 
 
 def what_people_see(

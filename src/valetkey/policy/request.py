@@ -90,6 +90,8 @@ def _context(question: Question, catalogue: Catalogue, groups: Iterable[str]) ->
     }
     if question.on_behalf_of is not None:
         context["on_behalf_of"] = question.on_behalf_of
+    if question.delegated_by is not None:
+        context["delegated_by"] = question.delegated_by
     if question.wanted is not None:
         context["parameters"] = _parameters(question.wanted)
     return context

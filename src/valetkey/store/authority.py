@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from psycopg.rows import tuple_row
-from sqlalchemy import Table, bindparam, func, or_, select
+from sqlalchemy import Table, and_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from valetkey.core.agent import Agent, Binding
@@ -17,11 +17,12 @@ from valetkey.core.task import Task
 from valetkey.ports import Standing
 from valetkey.store import mapping
 from valetkey.store.session import KEY, Hold, Session, all_of, by_id
-from valetkey.store.standing import STANDING, standing_from
-from valetkey.store.tables import agents, approvals, bindings, decisions, grants, tasks
+from valetkey.store.standing import ABOVE, STANDING, standing_from, under
+from valetkey.store.tables import agents, approvals, bindings, budgets, decisions, grants, tasks
 
 NEWEST = 500
 _CLOCK = func.statement_timestamp()
+_PARENT = tasks.alias("parent")
 """The database's time in a form that an index can be searched by, for it moves not meanwhile."""
 _TURN = f"SELECT pg_advisory_xact_lock({KEY}, hashtext(%(name)s))"
 
@@ -76,7 +77,10 @@ class Authority(Session):
         """The task held against ending, its agent, and the kills over both, in one statement."""
         target = scope.partition(":")[0] if scope else None
         about = {"task_id": task_id, "target": target, "lease_id": lease_id}
-        return standing_from(self._joined(STANDING, about), scope, lease_id)
+        standing = standing_from(self._joined(STANDING, about), scope, lease_id)
+        if standing is None or not standing.task.ancestors:
+            return standing
+        return under(standing, self._joined(ABOVE, {"ancestors": list(standing.task.ancestors)}))
 
     def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
         """The newest tasks."""
@@ -88,20 +92,49 @@ class Authority(Session):
         return [mapping.task_from(row) for row in self._many(query)]
 
     def tasks_overdue(self, limit: int) -> Sequence[Task]:
-        """Open tasks past their deadline or fallen silent, locked."""
-        late = or_(tasks.c.deadline_at <= _CLOCK, tasks.c.silent_at <= _CLOCK)
+        """Open tasks past their deadline, fallen silent or left by their parent, locked."""
+        ended = select(_PARENT.c.id).where(
+            _PARENT.c.id == tasks.c.parent_id, _PARENT.c.state == "ended"
+        )
+        left = and_(tasks.c.parent_id.is_not(None), ended.exists())
+        late = or_(tasks.c.deadline_at <= _CLOCK, tasks.c.silent_at <= _CLOCK, left)
         query = (
             select(tasks)
             .where(tasks.c.state == "open", late)
             .order_by(tasks.c.deadline_at)
             .limit(limit)
-            .with_for_update(skip_locked=True)
+            .with_for_update(skip_locked=True, of=tasks)
         )
         return [mapping.task_from(row) for row in self._many(query)]
 
+    def tasks_below(self, task_id: str) -> Sequence[Task]:
+        """Every task under this one."""
+        under = select(tasks).where(tasks.c.parent_id == task_id).cte("under", recursive=True)
+        deeper = select(tasks).join(under, tasks.c.parent_id == under.c.id)
+        query = select(under.union_all(deeper)).order_by("id")
+        return [mapping.task_from(row) for row in self._many(query)]
+
+    def open_tasks_of(self, agent_id: str) -> Sequence[Task]:
+        """The open tasks of an agent."""
+        query = select(tasks).where(tasks.c.agent_id == agent_id, tasks.c.state == "open")
+        return [mapping.task_from(row) for row in self._many(query.order_by(tasks.c.id))]
+
+    def spend(self, task_ids: Sequence[str]) -> bool:
+        """One credential of each budget, locked from the root down; or none of any."""
+        mine = budgets.c.task_id.in_(task_ids)
+        held = select(budgets).where(mine).order_by(budgets.c.task_id).with_for_update()
+        if any(row["spent"] >= row["max_credentials"] for row in self._many(held)):
+            return False
+        self._connection.execute(budgets.update().where(mine).values(spent=budgets.c.spent + 1))
+        return True
+
     def add_task(self, task: Task) -> None:
-        """Write a new task."""
+        """Write a new task, with its budget if it has one."""
         self._insert(tasks, mapping.task_row(task))
+        if task.max_credentials is not None:
+            most = task.max_credentials
+            row = {"task_id": task.id, "max_credentials": most, "spent": 0}
+            self._insert(budgets, row)
 
     def save_task(self, task: Task) -> None:
         """Write a task as it is now."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, and_, func, select, true
+from sqlalchemy import Column, ColumnElement, and_, func, or_, select, true
 
 from valetkey.core.kill import VENDOR, Height, Kill
 from valetkey.core.scope import Scope
@@ -22,6 +22,12 @@ _COLUMNS: Mapping[Height, Column[Any]] = {
     Height.TARGET: leases.c.target,
     Height.LEASE: leases.c.id,
     Height.OWNER: leases.c.owner,
+}
+_CHILD, _UP = tasks.alias("child"), tasks.alias("up")
+_ABOVE: Mapping[Height, Column[Any]] = {
+    Height.AGENT: _UP.c.agent_id,
+    Height.TASK: _UP.c.id,
+    Height.OWNER: _UP.c.owner,
 }
 NAMED: Mapping[Height, Sequence[ColumnElement[Any]]] = {
     Height.AGENT: (agents.c.id,),
@@ -40,14 +46,26 @@ def covered(kill: Kill) -> ColumnElement[bool]:
             return true()
         case Height.VENDOR:
             of_vendor = select(agents.c.id).where(kill.subject == _OF_VENDOR)
-            return leases.c.agent_id.in_(of_vendor)
+            below = _below(_UP.c.agent_id.in_(of_vendor))
+            return or_(leases.c.agent_id.in_(of_vendor), below)
         case Height.ISSUER:
             of_issuer = select(tasks.c.id).where(tasks.c.issuer == kill.subject)
-            return leases.c.task_id.in_(of_issuer)
+            below = _below(_UP.c.issuer == kill.subject)
+            return or_(leases.c.task_id.in_(of_issuer), below)
         case Height.SCOPE:
             return _within(Scope.parse(kill.subject))
+        case Height.AGENT | Height.TASK | Height.OWNER:
+            below = _below(_ABOVE[kill.height] == kill.subject)
+            return or_(_COLUMNS[kill.height] == kill.subject, below)
         case height:
             return _COLUMNS[height] == kill.subject
+
+
+def _below(killed: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Leases of tasks that were opened under one of which this is true."""
+    above = _UP.c.id == func.any(_CHILD.c.ancestors)
+    found = select(_CHILD.c.id).join(_UP, above).where(_CHILD.c.id == leases.c.task_id, killed)
+    return found.exists()
 
 
 def _within(killed: Scope) -> ColumnElement[bool]:

@@ -22,8 +22,17 @@ EXISTS (
            OR right(killed.part, 1) = '/' AND starts_with(held.part, killed.part)))
 """
 """A parameter of the killed scope that the held one does not have, or has wider."""
+_BELOW = f"""
+EXISTS (SELECT {_LIVE} AND EXISTS (
+    SELECT FROM tasks c JOIN tasks up ON up.id = ANY(c.ancestors)
+    JOIN agents a ON a.id = up.agent_id
+    WHERE c.id = l.task_id AND k.subject = CASE k.height
+        WHEN 'agent' THEN up.agent_id WHEN 'task' THEN up.id WHEN 'owner' THEN up.owner
+        WHEN 'issuer' THEN up.issuer WHEN 'vendor' THEN a.labels ->> '{VENDOR}' END))
+"""  # noqa: S608 - a text of ours
+"""A lease of a task that was opened under a killed one."""
 _UNFINISHED = f"""
-k.released_at IS NULL AND CASE k.height
+k.released_at IS NULL AND (CASE k.height
 WHEN 'everything' THEN EXISTS (SELECT {_LIVE})
 WHEN 'agent' THEN EXISTS (SELECT {_LIVE} AND l.agent_id = k.subject)
 WHEN 'target' THEN EXISTS (SELECT {_LIVE} AND l.target = k.subject)
@@ -37,17 +46,22 @@ WHEN 'issuer' THEN EXISTS (SELECT {_LIVE} AND EXISTS (
     SELECT FROM tasks t WHERE t.id = l.task_id AND t.issuer = k.subject))
 WHEN 'scope' THEN EXISTS (SELECT {_LIVE} AND l.target = split_part(k.subject, ':', 1)
     AND split_part(l.scope, '{{', 1) = split_part(k.subject, '{{', 1) AND NOT {_BEYOND})
-ELSE true END
+ELSE true END OR {_BELOW})
 """  # noqa: S608 - a text of ours
 KILLS_UNFINISHED: Final = f"SELECT k.* FROM kills k WHERE {_UNFINISHED} ORDER BY k.at, k.id"  # noqa: S608
 _OPEN = "SELECT FROM tasks WHERE state = 'open'"
+_LEFT = """
+SELECT FROM tasks c JOIN tasks p ON p.id = c.parent_id
+WHERE c.state = 'open' AND c.parent_id IS NOT NULL AND p.state = 'ended'
+"""
 _NOW = "statement_timestamp()"
 _LOOK = {
     Duty.GRANTS: f"""
 EXISTS (SELECT FROM grants WHERE state IN ('waiting', 'approved') AND waits_until <= {_NOW})
 """,
     Duty.TASKS: f"EXISTS ({_OPEN} AND deadline_at <= {_NOW})"
-    f" OR EXISTS ({_OPEN} AND silent_at <= {_NOW})",
+    f" OR EXISTS ({_OPEN} AND silent_at <= {_NOW})"
+    f" OR EXISTS ({_LEFT})",
     Duty.KILLS: f"EXISTS (SELECT FROM kills k WHERE {_UNFINISHED})",
     Duty.LEASES: f"EXISTS (SELECT FROM leases WHERE state <> 'ended' AND due_at <= {_NOW})",
 }

@@ -62,6 +62,7 @@ def task_row(task: Task) -> dict[str, Any]:
     row["scopes"] = [str(scope) for scope in task.scopes]
     row["state"] = task.state.value
     row["heartbeat_seconds"] = _seconds(beat) if (beat := row.pop("heartbeat")) else None
+    row["ancestors"] = list(task.ancestors)
     return row
 
 
@@ -70,6 +71,7 @@ def task_from(row: Row) -> Task:
     values = dict(row)
     values["scopes"] = _scopes(values["scopes"])
     values["state"] = TaskState(values["state"])
+    values["ancestors"] = tuple(values["ancestors"])
     beat = values.pop("heartbeat_seconds")
     values["heartbeat"] = timedelta(seconds=beat) if beat is not None else None
     return Task(**values)

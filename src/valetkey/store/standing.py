@@ -6,11 +6,16 @@ It must come in a later statement than the barrier, so that it sees every kill i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, Text, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Table, Text, and_, bindparam, func, null, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
-from valetkey.core.kill import VENDOR, Reach, stops
+from valetkey.core.agent import Agent
+from valetkey.core.delegation import Link
+from valetkey.core.kill import VENDOR, Kill, Reach, stops
+from valetkey.core.task import Task
 from valetkey.ports import Standing
 from valetkey.store import mapping
 from valetkey.store.tables import agents, kills, tasks
@@ -55,6 +60,24 @@ STANDING = (
     .where(tasks.c.id == bindparam("task_id"))
     .with_for_update(read=True, of=tasks)
 )
+ABOVE = (
+    select(tasks, agents, kills)
+    .join_from(tasks, agents, agents.c.id == tasks.c.agent_id)
+    .outerjoin(
+        kills,
+        covering(
+            agent=agents.c.id,
+            task=tasks.c.id,
+            target=null(),
+            owner=tasks.c.owner,
+            vendor=agents.c.labels[VENDOR].astext,
+            issuer=tasks.c.issuer,
+        ),
+    )
+    .where(tasks.c.id == func.any(bindparam("ancestors", type_=ARRAY(Text))))
+    .order_by(func.cardinality(tasks.c.ancestors))
+)
+"""The same of the tasks above one, from the root down."""
 KILLS_OVER = select(kills).where(
     covering(
         agent=given("agent_id"),
@@ -74,11 +97,7 @@ def standing_from(
     """One row for each kill, or one without; None when there is no such task."""
     if not rows:
         return None
-    (task_names, task_part), (agent_names, agent_part), (kill_names, kill_part) = _PARTS
-    task = mapping.task_from(dict(zip(task_names, rows[0][task_part], strict=True)))
-    agent = mapping.agent_from(dict(zip(agent_names, rows[0][agent_part], strict=True)))
-    over = [row[kill_part] for row in rows if row[kill_part][0] is not None]
-    found = (mapping.kill_from(dict(zip(kill_names, kill, strict=True))) for kill in over)
+    task, agent, over = _read(rows)
     reach = Reach(
         agent_id=agent.id,
         task_id=task.id,
@@ -89,7 +108,28 @@ def standing_from(
         issuer=task.issuer,
         scope=scope,
     )
-    return Standing(task, agent, tuple(kill for kill in found if stops(kill, reach)))
+    return Standing(task, agent, tuple(kill for kill in over if stops(kill, reach)))
+
+
+def under(standing: Standing, rows: Sequence[tuple[Any, ...]]) -> Standing:
+    """The same with the tasks above it, and the kills over them."""
+    above: list[Link] = []
+    over = list(standing.kills)
+    for task_id in standing.task.ancestors:
+        task, agent, kills_over = _read([row for row in rows if row[0] == task_id])
+        above.append(Link(task, agent))
+        over += [kill for kill in kills_over if kill not in over]
+    return replace(standing, above=tuple(above), kills=tuple(over))
+
+
+def _read(rows: Sequence[tuple[Any, ...]]) -> tuple[Task, Agent, list[Kill]]:
+    """One task of several rows, its agent, and the kills that were joined to it."""
+    (task_names, task_part), (agent_names, agent_part), (kill_names, kill_part) = _PARTS
+    task = mapping.task_from(dict(zip(task_names, rows[0][task_part], strict=True)))
+    agent = mapping.agent_from(dict(zip(agent_names, rows[0][agent_part], strict=True)))
+    over = [row[kill_part] for row in rows if row[kill_part][0] is not None]
+    kills_over = [mapping.kill_from(dict(zip(kill_names, kill, strict=True))) for kill in over]
+    return task, agent, kills_over
 
 
 def _parts(*tables: Table) -> Iterator[tuple[list[str], slice]]:

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -109,10 +109,27 @@ tasks = Table(
     Column("heartbeat_seconds", Integer, nullable=True),
     _instant("silent_at", optional=True),
     Column("beat_fence", BigInteger, nullable=False, server_default=text("0")),
+    Column("ancestors", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("max_credentials", Integer, nullable=True),
+    Index(
+        "ix_tasks_open_child",
+        "parent_id",
+        postgresql_where=text("state = 'open' AND parent_id IS NOT NULL"),
+    ),
+    Index("ix_tasks_parent_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
     Index("ix_tasks_open_silent", "silent_at", postgresql_where=text("state = 'open'")),
     Index("ix_tasks_open_deadline", "deadline_at", postgresql_where=text("state = 'open'")),
     Index("ix_tasks_agent_id", "agent_id"),
     Index("ix_tasks_owner", "owner", "id"),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("task_id", Text, ForeignKey("tasks.id"), primary_key=True),
+    Column("max_credentials", Integer, nullable=False),
+    Column("spent", Integer, nullable=False),
+    CheckConstraint("spent BETWEEN 0 AND max_credentials", name="within"),
 )
 
 decisions = Table(

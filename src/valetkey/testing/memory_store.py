@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from valetkey.core.admission import Bucket, Ceilings, Rate, seconds_until_one
@@ -15,29 +15,13 @@ from valetkey.core.decision import Decision
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.invariants import Rule, Terms
-from valetkey.core.kill import VENDOR, Height, Kill, Reach, stops
+from valetkey.core.kill import Height, Kill, Reach, stops
 from valetkey.core.lease import LIVE, UNENDED, Lease
-from valetkey.core.task import Task, TaskState
-from valetkey.ports import Duty, Standing
+from valetkey.ports import Duty
 from valetkey.testing.memory_checkup import MemoryCheckup
 from valetkey.testing.memory_due import duties_due, is_unfinished
 from valetkey.testing.memory_readings import known, matches
-
-
-@dataclass
-class _State:
-    agents: dict[str, Agent] = field(default_factory=dict)
-    bindings: dict[str, Binding] = field(default_factory=dict)
-    tasks: dict[str, Task] = field(default_factory=dict)
-    decisions: dict[str, Decision] = field(default_factory=dict)
-    grants: dict[str, Grant] = field(default_factory=dict)
-    approvals: dict[str, Approval] = field(default_factory=dict)
-    leases: dict[str, Lease] = field(default_factory=dict)
-    kills: dict[str, Kill] = field(default_factory=dict)
-    facts: list[RecordedFact] = field(default_factory=list)
-
-    def copy(self) -> _State:
-        return _State(**{name: value.copy() for name, value in vars(self).items()})
+from valetkey.testing.memory_tasks import TaskQueries, _State
 
 
 class MemoryStore:
@@ -93,7 +77,7 @@ class MemoryStore:
         return self.time
 
 
-class MemoryTransaction:
+class MemoryTransaction(TaskQueries):
     """The Transaction port over the store's dictionaries."""
 
     def __init__(self, store: MemoryStore) -> None:
@@ -169,44 +153,6 @@ class MemoryTransaction:
         if not same:
             self._state.bindings[binding.id] = binding
         return not same
-
-    def task(self, task_id: str, *, lock: bool = False, share: bool = False) -> Task | None:
-        return self._state.tasks.get(task_id)
-
-    def standing(
-        self, task_id: str, scope: str | None = None, lease_id: str | None = None
-    ) -> Standing | None:
-        task = self._state.tasks.get(task_id)
-        agent = self._state.agents.get(task.agent_id) if task else None
-        if task is None or agent is None:
-            return None
-        target = scope.partition(":")[0] if scope else None
-        about = {"task_id": task.id, "issuer": task.issuer, "owner": task.owner}
-        held = {"scope": scope, "target": target, "lease_id": lease_id}
-        reach = replace(self._of_agent(agent), **about, **held)
-        return Standing(task, agent, tuple(self.kills_over(reach)))
-
-    def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
-        found = [
-            task
-            for task in self._state.tasks.values()
-            if agent_id in (None, task.agent_id) and owner in (None, task.owner)
-        ]
-        return sorted(found, key=lambda task: task.id, reverse=True)
-
-    def tasks_overdue(self, limit: int) -> Sequence[Task]:
-        late = [
-            task
-            for task in self._state.tasks.values()
-            if task.state is TaskState.OPEN
-            and min(task.deadline_at, task.silent_at or task.deadline_at) <= self.now()
-        ]
-        return late[:limit]
-
-    def add_task(self, task: Task) -> None:
-        self._state.tasks[task.id] = task
-
-    save_task = add_task
 
     def record_decision(self, decision_id: str, decision: Decision) -> None:
         self._state.decisions[decision_id] = decision
@@ -317,14 +263,14 @@ class MemoryTransaction:
         return self._sorted(x for x in live if x.created_at < before)
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
-        live = (x for x in self._all() if x.state in LIVE and stops(kill, self._reach(x)))
+        live = (x for x in self._all() if x.state in LIVE and self._is_under(kill, x))
         return self._sorted(live)[:limit]
 
     def leases_under(self, kill: Kill) -> Sequence[Lease]:
         return self._sorted(
             x
             for x in self._all()
-            if stops(kill, self._reach(x))
+            if self._is_under(kill, x)
             and (x.ended_at is None or x.ended_at >= kill.at)
             and x.created_at <= (kill.released_at or self.now())
         )
@@ -369,24 +315,6 @@ class MemoryTransaction:
 
     def _all(self) -> list[Lease]:
         return list(self._state.leases.values())
-
-    @staticmethod
-    def _of_agent(agent: Agent) -> Reach:
-        return Reach(agent_id=agent.id, owner=agent.owner, vendor=agent.labels.get(VENDOR))
-
-    def _reach(self, lease: Lease) -> Reach:
-        agent = self._state.agents.get(lease.agent_id or "")
-        task = self._state.tasks.get(lease.task_id or "")
-        return Reach(
-            agent_id=lease.agent_id,
-            task_id=lease.task_id,
-            target=lease.target,
-            lease_id=lease.id,
-            owner=lease.owner,
-            vendor=agent.labels.get(VENDOR) if agent else None,
-            issuer=task.issuer if task else None,
-            scope=lease.scope,
-        )
 
     @staticmethod
     def _sorted(found: Iterator[Lease]) -> list[Lease]:

@@ -10,7 +10,8 @@ from valetkey.core.errors import StoreUnavailable
 from valetkey.core.facts import Fact
 from valetkey.core.grant import Grant
 from valetkey.core.lease import LeaseState
-from valetkey.testing.memory_store import MemoryTransaction, _State
+from valetkey.testing.memory_store import MemoryTransaction
+from valetkey.testing.memory_tasks import _State
 from valetkey.testing.sim_locks import KEY_SHARE, NO_KEY_UPDATE, SHARE, UPDATE, Key
 
 if TYPE_CHECKING:

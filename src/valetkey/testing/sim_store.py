@@ -185,6 +185,27 @@ class SimTransaction(SimSession):
         self._statement("tasks")
         return self._snapshot.tasks(agent_id, owner)
 
+    def tasks_below(self, task_id: str) -> Sequence[Task]:
+        self._statement("tasks below", task_id)
+        return self._snapshot.tasks_below(task_id)
+
+    def open_tasks_of(self, agent_id: str) -> Sequence[Task]:
+        self._statement("open tasks of", agent_id)
+        return self._snapshot.open_tasks_of(agent_id)
+
+    def spend(self, task_ids: Sequence[str]) -> bool:
+        """The budgets are locked from the root down, then read again."""
+        self._statement("spend", " ".join(task_ids))
+        tasks = [self._snapshot.state.tasks[task_id] for task_id in task_ids]
+        most = {x.id: x.max_credentials for x in tasks if x.max_credentials is not None}
+        for task_id in sorted(most):
+            self._take(("budgets", task_id), UPDATE)
+        spent = {task_id: self._snapshot.state.budgets.get(task_id, 0) for task_id in most}
+        if any(spent[task_id] >= limit for task_id, limit in most.items()):
+            return False
+        self.own.setdefault("budgets", {}).update({x: used + 1 for x, used in spent.items()})
+        return True
+
     def tasks_overdue(self, limit: int) -> Sequence[Task]:
         self._statement("tasks overdue")
         return self._unlocked("tasks", self._snapshot.tasks_overdue(EVERY), limit)

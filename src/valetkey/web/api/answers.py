@@ -87,6 +87,10 @@ class Task(Answer):
     heartbeat: int | None
     silent_at: datetime | None
     fence: int | None
+    parent: str | None
+    depth: int
+    taken: bool
+    max_credentials: int | None
 
 
 class Lease(Answer):
@@ -318,6 +322,15 @@ class Agents(Answer):
     """Agents by name."""
 
     items: list[Agent]
+
+
+class TaskTree(Answer):
+    """A task with its credentials, and the same of each task that was opened under it."""
+
+    task: Task
+    agent: str
+    leases: list[Lease]
+    children: list[TaskTree]
 
 
 class Tasks(Answer):

@@ -104,17 +104,26 @@ class AgentChange(Body):
 
 
 class TaskAsk(Body):
-    """A piece of work: why, what it may need, for how many seconds, and how often it beats."""
+    """A piece of work: why, what it may need, for how many seconds, and how often it beats.
+
+    Under `parent` it is a child task; then `agent` may name who is to have it.
+    """
 
     purpose: Said
     scopes: Annotated[list[ScopeText], Field(min_length=1, max_length=64)]
     ttl: Ttl
     heartbeat: Annotated[int, Field(ge=1, le=3600)] | None = None
+    parent: Id | None = None
+    agent: Annotated[str, _pattern(NAME)] | None = None
+    max_credentials: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     def value(self) -> Plan:
         """The same in core terms; raises InvalidTtl, InvalidRequest or InvalidParameter."""
         beat = timedelta(seconds=self.heartbeat) if self.heartbeat is not None else None
-        return Plan(self.purpose, _scopes(self.scopes), ttl_of(self.ttl), beat)
+        if self.agent is not None and self.parent is None:
+            raise InvalidRequest("only a child task is opened for another agent: name its parent")
+        lasts = ttl_of(self.ttl)
+        return Plan(self.purpose, _scopes(self.scopes), lasts, beat, self.max_credentials)
 
 
 class Beat(Body):

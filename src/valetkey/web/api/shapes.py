@@ -18,7 +18,7 @@ from valetkey.flows.drill_kill import Drill
 from valetkey.flows.end_task import Receipt
 from valetkey.flows.explain import Explanation
 from valetkey.flows.kill import KillProgress
-from valetkey.flows.look import Lineage, SeenAgent, SeenGrant
+from valetkey.flows.look import Branch, Lineage, SeenAgent, SeenGrant
 from valetkey.ports import Broker
 
 Json = dict[str, Any]
@@ -72,6 +72,20 @@ def task(one: Task) -> Json:
         "heartbeat": _seconds(one.heartbeat) if one.heartbeat else None,
         "silent_at": _at(one.silent_at),
         "fence": one.beat_fence if one.heartbeat else None,
+        "parent": one.parent_id,
+        "depth": one.depth,
+        "taken": bool(one.starter_jkt),
+        "max_credentials": one.max_credentials,
+    }
+
+
+def tree(branch: Branch) -> Json:
+    """A task, its credentials, and the same of each task that was opened under it."""
+    return {
+        "task": task(branch.task),
+        "agent": branch.agent,
+        "leases": [lease(one) for one in branch.leases],
+        "children": [tree(child) for child in branch.children],
     }
 
 

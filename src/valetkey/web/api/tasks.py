@@ -1,4 +1,4 @@
-"""`/v1/tasks`: start, look, end, and the receipt."""
+"""`/v1/tasks`: start, pass on, take, look, end, and the receipt."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 
 from valetkey.flows import look
+from valetkey.flows.delegate import delegate, take_task
 from valetkey.flows.end_task import Receipt, end_task
 from valetkey.flows.end_task import receipt as receipt_of
 from valetkey.flows.heartbeat import heartbeat
@@ -30,8 +31,13 @@ router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
 def start(
     caller: PacedAgent, asked: Annotated[TaskAsk, Depends(reads(TaskAsk))], desk: At
 ) -> JSONResponse:
-    """Start a task; it is itself a decision."""
-    task = start_task(desk.broker, caller, asked.value())
+    """Start a task; it is itself a decision. Under a `parent` it can only be narrower."""
+    plan = asked.value()
+    if asked.parent is None:
+        task = start_task(desk.broker, caller, plan)
+    else:
+        parent = path_id("task", asked.parent)
+        task = delegate(desk.broker, caller, parent, plan, asked.agent)
     return JSONResponse(shapes.task(task), 201)
 
 
@@ -51,6 +57,22 @@ def task(task_id: str, caller: AgentOrPerson, desk: At) -> JSONResponse:
 def receipt(task_id: str, caller: AgentOrPerson, desk: At) -> JSONResponse:
     """The receipt of an ended task, as far as it is now."""
     return JSONResponse(shapes.receipt(receipt_of(desk.broker, caller, path_id("task", task_id))))
+
+
+@router.get("/{task_id}/tree", responses=responses(s200=answers.TaskTree))
+def tree(task_id: str, caller: AgentOrPerson, desk: At) -> JSONResponse:
+    """A task with all that was opened under it, and every credential of theirs."""
+    return JSONResponse(shapes.tree(look.tree(desk.broker, caller, path_id("task", task_id))))
+
+
+@router.post(
+    "/{task_id}/take", responses=responses(s200=answers.Task), openapi_extra=takes(Nothing)
+)
+def take(
+    task_id: str, caller: PacedAgent, _: Annotated[Nothing, Depends(reads(Nothing))], desk: At
+) -> JSONResponse:
+    """Take a task that was opened for the calling agent: it is bound to the caller's key."""
+    return JSONResponse(shapes.task(take_task(desk.broker, caller, path_id("task", task_id))))
 
 
 @router.post(

@@ -15,9 +15,10 @@ from typing import Protocol
 
 from valetkey.core.admission import Ceilings, Rate
 from valetkey.core.agent import Agent, Binding
-from valetkey.core.catalogue import Catalogue, CataloguedScope
+from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.comparison import Known
-from valetkey.core.decision import Decision, Question
+from valetkey.core.decision import Decision
+from valetkey.core.delegation import Link
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.ids import LeaseId
@@ -33,23 +34,12 @@ from valetkey.core.outside import LivesUntil as LivesUntil
 from valetkey.core.outside import Minted as Minted
 from valetkey.core.outside import Presence as Presence
 from valetkey.core.task import Task
-
-
-class Deadline(Protocol):
-    """A moment on the monotonic clock, unmoved by steps of the wall clock."""
-
-    def left(self) -> float:
-        """Seconds left; zero or less when it has passed."""
-
-
-class Clock(Protocol):
-    """Monotonic waiting only; "now" is always the transaction's."""
-
-    def deadline(self, after: timedelta) -> Deadline:
-        """A deadline that much later."""
-
-    def wait(self, seconds: float) -> None:
-        """Let that many seconds pass."""
+from valetkey.ports.outside import Clock as Clock
+from valetkey.ports.outside import Deadline as Deadline
+from valetkey.ports.outside import Lanes as Lanes
+from valetkey.ports.outside import Notifier as Notifier
+from valetkey.ports.outside import PolicyEngine as PolicyEngine
+from valetkey.ports.outside import RuleSet as RuleSet
 
 
 class Minter(Protocol):
@@ -107,43 +97,26 @@ class Minter(Protocol):
         """
 
 
-class Lanes(Protocol):
-    """Bounded room for outside calls, one lane for each target, so that one cannot fill all."""
-
-    def start(self, lane: str, work: Callable[[], None]) -> None:
-        """Have it done soon, in its lane; who starts work has asked for room before."""
-
-    def full(self) -> Sequence[str]:
-        """The lanes that have next to no room now."""
-
-    def room(self) -> int:
-        """How much work surely finds room in any one lane that is not full."""
-
-
-class PolicyEngine(Protocol):
-    """Decides. Never raises: what goes wrong inside is a deny that says so."""
-
-    def decide(self, question: Question) -> Decision:
-        """Answer one question, with the smallest set of approvals that would flip a deny."""
-
-
-class RuleSet(Protocol):
-    """One active version of catalogue and policy."""
-
-    @property
-    def catalogue(self) -> Catalogue: ...
-
-    @property
-    def policy(self) -> PolicyEngine: ...
-
-
 @dataclass(frozen=True)
 class Standing:
-    """A task held against ending meanwhile, its agent, and the kills in force over all of it."""
+    """A task held against ending meanwhile, its agent, and the kills in force over all of it.
+
+    `above` are the tasks that it was opened under, from the root down; kills over any of them are
+    among the kills.
+    """
 
     task: Task
     agent: Agent
     kills: tuple[Kill, ...]
+    above: tuple[Link, ...] = ()
+
+    def holds(self, now: datetime) -> None:
+        """Raise TaskEnded, AgentNotAccepted or AgentDisabled when it gives no authority now.
+
+        That of everybody above must hold too. Kills are left to the caller.
+        """
+        for link in (*self.above, Link(self.task, self.agent)):
+            link.holds(now)
 
 
 class Duty(StrEnum):
@@ -206,7 +179,22 @@ class Transaction(Protocol):
 
     def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]: ...
     def tasks_overdue(self, limit: int) -> Sequence[Task]:
-        """Open tasks past their deadline or fallen silent, locked; those locked by others not."""
+        """Open tasks past their deadline, fallen silent or left by their parent, locked.
+
+        Those locked by others are left out.
+        """
+
+    def tasks_below(self, task_id: str) -> Sequence[Task]:
+        """Every task that was opened under this one, at any depth, oldest first."""
+
+    def open_tasks_of(self, agent_id: str) -> Sequence[Task]:
+        """The open tasks of an agent, oldest first."""
+
+    def spend(self, task_ids: Sequence[str]) -> bool:
+        """Count one credential against each of these tasks that has a limit.
+
+        False, with nothing counted, when one of them has none left.
+        """
 
     def add_task(self, task: Task) -> None: ...
     def save_task(self, task: Task) -> None: ...
@@ -307,13 +295,6 @@ class Store(Protocol):
         """The database's time."""
 
 
-class Notifier(Protocol):
-    """Tells people."""
-
-    def alarm(self, what: str, about: Mapping[str, str]) -> None:
-        """Something needs a human; never raises, never carries a secret."""
-
-
 @dataclass(frozen=True)
 class Limits:
     """What may be asked at most, and how long people may think.
@@ -321,7 +302,7 @@ class Limits:
     Without `ceilings` there are none, without a `rate` nobody is too fast. A report of a leak is
     answered at a multiple of `leak_step`, so that the time it took tells nothing.
     `ends_at_once` is how many credentials of one target are ended at the same time (the width of
-    its lane); only estimates are made of it.
+    its lane); only estimates are made of it. `deepest_task` is how many tasks may stand above one.
     """
 
     longest_task: timedelta = timedelta(hours=8)
@@ -338,6 +319,7 @@ class Limits:
     reconcile_floor: int = 5
     missed_beats: int = 3
     ends_at_once: int = 8
+    deepest_task: int = 3
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import psycopg
 import urllib3
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.devstack.foreground import Foreground, alive, mentions
 from valetkey.devstack import process
+from valetkey.devstack.aws.service import client
 from valetkey.devstack.bao_api import BaoRefused
 from valetkey.devstack.stack import down, status
 
-CHILDREN = ("postgres", "openbao", "issuer")
+CHILDREN = ("postgres", "openbao", "issuer", "aws")
 
 
 def remember(stack: Foreground) -> None:
@@ -28,12 +30,25 @@ def remember(stack: Foreground) -> None:
 
 
 def remembers(stack: Foreground, keys: object) -> bool:
-    """Tell whether all three still have what they had; False while one is away."""
+    """Tell whether each has what it had, and AWS its sample; False while one is away."""
     try:
         row = stack.sql("SELECT number FROM kept")
         secret = stack.bao().read("valetkey/data/kept")["data"]["data"]
-        return row == [(42,)] and secret == {"number": "42"} and issuer_keys(stack) == keys
+        kept = row == [(42,)] and secret == {"number": "42"} and issuer_keys(stack) == keys
+        return kept and has_sample(stack)
     except (psycopg.OperationalError, urllib3.exceptions.HTTPError, BaoRefused):
+        return False
+
+
+def has_sample(stack: Foreground) -> bool:
+    """Tell whether the AWS emulator, which keeps nothing, was given its sample target again."""
+    aws = stack.endpoints["aws"]
+    keys = Path(aws["credentials_file"]).read_text().split()
+    try:
+        roles = client(aws["endpoint"], "iam", (keys[3], keys[6]))
+        name = aws["role_arn"].rpartition("/")[2]
+        return bool(roles.list_role_policies(RoleName=name)["PolicyNames"] == ["access"])
+    except (BotoCoreError, ClientError):
         return False
 
 
@@ -49,7 +64,7 @@ def issuer_keys(stack: Foreground) -> object:
 
 
 def test_each_killed_child_comes_back_with_its_data(foreground: Foreground) -> None:
-    """SIGKILL to PostgreSQL, OpenBao and the issuer in turn; each serves again by itself."""
+    """SIGKILL to each child in turn; each serves again by itself."""
     foreground.start()
     remember(foreground)
     keys = issuer_keys(foreground)

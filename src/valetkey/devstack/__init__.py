@@ -1,4 +1,5 @@
-"""The embedded dev stack: PostgreSQL, OpenBao and a small OIDC issuer under one data folder.
+"""The embedded dev stack under one data folder: PostgreSQL, OpenBao, a small OIDC issuer, and an
+emulator of AWS.
 
 Imported only by `cli/dev` and tests. Everything is a child process on loopback.
 
@@ -8,6 +9,8 @@ Imported only by `cli/dev` and tests. Everything is a child process on loopback.
     stack.openbao.address, stack.openbao.as_root()   # root: tests and provisioning only
     stack.identity_token_file                        # JWT login at OpenBao, kept fresh
     stack.issuer_url; stack.endpoints()              # all of it, JSON, secrets as file names
+
+    stack.aws.address, stack.aws.client("s3")        # the emulator: bucket `orders-exports`
 
 In tests: `from tests.stack import stack` gives a session-wide, non-durable one.
 By hand: `python -m valetkey.devstack.stack --data DIR` prints the endpoints and stays up.

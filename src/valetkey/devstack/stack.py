@@ -1,4 +1,4 @@
-"""The embedded stack: PostgreSQL, OpenBao and the issuer, up, down and looked at.
+"""The embedded stack: PostgreSQL, OpenBao, the issuer and an AWS emulator, up and down.
 
     python -m valetkey.devstack.stack --data DIR        # foreground; Ctrl-C stops it
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from valetkey.devstack import bao_policies, command, orders, process, provision
+from valetkey.devstack.aws.service import Aws
 from valetkey.devstack.folders import DataFolder, read_json, write_json, write_private
 from valetkey.devstack.issuer.keys import Realm, realms
 from valetkey.devstack.issuer.people import CLIENT_ID, WORKLOADS, register
@@ -55,6 +56,7 @@ class Stack:
         self.folder = DataFolder.at(folder)
         self.postgres = Postgres(self.folder, durable=self.options.durable)
         self.openbao = OpenBao(self.folder, max_request_duration=self.options.max_request_duration)
+        self.aws = Aws(self.folder)
         self.issuer_port = 0
         self.supervisor = Supervisor(self.folder, on_change=self._write_state)
         self._identity_due = 0.0
@@ -107,6 +109,7 @@ class Stack:
                 "inspector_role": provision.INSPECTOR_ROLE,
                 "claims_mount": provision.CLAIMS_MOUNT,
             },
+            "aws": self.aws.endpoints(),
             "issuer": {
                 "url": self.issuer_url,
                 "client_id": CLIENT_ID,
@@ -137,7 +140,7 @@ class Stack:
             register(self._issuer_folder)
             self.realm("platform")  # all keys are made here, before the issuer's own process looks
             issuer = command.issuer(self.folder, self.issuer_port)
-            self.supervisor.start_all([self.postgres, self.openbao, issuer])
+            self.supervisor.start_all([self.postgres, self.openbao, issuer, self.aws])
             self.provision()
             self.refresh_identity()
         except BaseException:

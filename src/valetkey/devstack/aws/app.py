@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -62,6 +62,8 @@ class Emulator:
                 raise wire.not_judged(f"the service {service}")
             caller = self.callers.find(signed.access_key, signed.token, service)
             signature.verify(call, signed, caller.secret, datetime.now(UTC))
+            keys = {**caller.keys, "aws:RequestedRegion": signed.region}
+            caller = replace(caller, keys=keys)
             serve = {"s3": self._s3, "iam": self._iam, "sts": self._sts}
             return serve[service](call, caller, _Moto(self.behind, environ, start))
         except Unsupported as unknown:
@@ -133,7 +135,6 @@ class Emulator:
             "aws:SecureTransport": "false",
             "aws:ViaAWSService": "false",
             "aws:PrincipalAccount": ACCOUNT,
-            "aws:RequestedRegion": "us-east-1",
         }
 
     def _spoil(self, action: str, *, after: bool) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ACCOUNT = "123456789012"
+REGION = "eu-central-1"
 BUCKET = "orders-exports"
 ROLE = "valetkey-orders-exports"
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
@@ -34,6 +35,7 @@ OBJECTS = {
     "eu/2026-02.csv": "order,total\n1003,42.00\n",
     "us/2026-01.csv": "order,total\n2001,7.25\n",
     "us/2026-02.csv": "order,total\n2002,99.99\n",
+    "valetkey/witness": "An object that exists for nothing but being refused.\n",
 }
 
 
@@ -91,6 +93,8 @@ def broker() -> str:
 def provision(clients: Clients, external_id: str) -> None:
     """Lay out bucket, objects, role, boundary and the broker's user; safe to run again.
 
+    Objects are written only with their bucket.
+
     Raises botocore's ClientError when a step is refused.
     """
     _bucket(clients.s3)
@@ -112,7 +116,10 @@ def provision(clients: Clients, external_id: str) -> None:
 
 
 def _bucket(s3: Any) -> None:
-    s3.create_bucket(Bucket=BUCKET)
+    try:
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    except s3.exceptions.BucketAlreadyOwnedByYou:
+        return
     for key, text in OBJECTS.items():
         s3.put_object(Bucket=BUCKET, Key=key, Body=text.encode())
 

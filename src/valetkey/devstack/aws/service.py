@@ -1,4 +1,4 @@
-"""The emulator as a child of the dev stack: keys, life, clients.
+"""The emulator as a child of the dev stack: keys, life, clients (botocore loaded when needed).
 
 Everything it holds is in memory. When it is started again, bucket, role and broker are laid out
 afresh, and sessions of before are unknown to it.
@@ -15,17 +15,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import urllib3
-from botocore.config import Config
 
 from valetkey.devstack import process
 from valetkey.devstack.aws import exports
 from valetkey.devstack.aws.callers import ROOT, new_key
 from valetkey.devstack.command import Command
 from valetkey.devstack.folders import DataFolder, read_json, write_json, write_private
-
-REGION = "us-east-1"
 
 
 class Aws:
@@ -96,6 +92,20 @@ class Aws:
         if answer.status != 200:
             raise RuntimeError(f"the emulator answered {answer.status}")
 
+    def endpoints(self) -> dict[str, Any]:
+        """Return where everything is, as JSON values without secrets."""
+        return {
+            "emulator": True,
+            "endpoint": self.address,
+            "region": exports.REGION,
+            "account": exports.ACCOUNT,
+            "credentials_file": str(self.credentials_file),
+            "external_id_file": str(self.external_id_file),
+            "role_arn": exports.ROLE_ARN,
+            "cut_policy": exports.CUT_POLICY,
+            "bucket": exports.BUCKET,
+        }
+
     @cached_property
     def _keys(self) -> dict[str, tuple[str, str]]:
         """Access key id and secret of `root` and of the broker, made on first use."""
@@ -121,10 +131,12 @@ def client(endpoint: str, service: str, keys: tuple[str, ...]) -> Any:
 
     Nothing is read from the environment or a home directory. Not for several threads at once.
     """
+    from botocore.config import Config
+
     token = keys[2] if len(keys) > 2 else None
     return _session().create_client(
         service,
-        region_name=REGION,
+        region_name=exports.REGION,
         endpoint_url=endpoint,
         aws_access_key_id=keys[0],
         aws_secret_access_key=keys[1],
@@ -141,6 +153,8 @@ def client(endpoint: str, service: str, keys: tuple[str, ...]) -> Any:
 @lru_cache(maxsize=1)
 def _session() -> Any:
     """One botocore session that knows no file and no profile; it caches the services' models."""
+    import botocore.session
+
     nothing = (None, None, os.devnull, None)
     return botocore.session.Session(
         session_vars={

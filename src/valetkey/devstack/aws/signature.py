@@ -35,6 +35,11 @@ class Signed:
     token: str | None
     presigned_for: int | None
 
+    @property
+    def region(self) -> str:
+        """The region that the client meant."""
+        return self.scope.split("/")[1]
+
 
 def read(call: Call) -> Signed | None:
     """Return what `call` says of its signature, None when it is not signed at all.

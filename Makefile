@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEBIAN := faketime
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status test test-fast sim faults matrix lint bench bench-growth house lock clean
+.PHONY: help install demo up down status system-deps test test-fast sim faults matrix lint bench bench-growth house lock clean
 
 help:  ## Print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +19,9 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
+
+system-deps:  ## Install what some tests need besides, from Debian's packages (as root)
+	dpkg -s $(DEBIAN) > /dev/null 2>&1 || { apt-get update -q && apt-get install -y -q $(DEBIAN); }
 
 demo: $(READY)  ## Tell the whole story on real servers, in under a minute
 	$(BIN)/valetkey demo

@@ -8,11 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from valetkey.core.errors import BrokerError
@@ -48,6 +50,7 @@ class Clockwork:
         usual = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults=usual)
         self._stopping = threading.Event()
+        self._watch = threading.Thread(target=self._watch_the_wall, name="wall", daemon=True)
 
     def start(self) -> None:
         """Begin to tick."""
@@ -64,6 +67,7 @@ class Clockwork:
             self._scheduler.add_job(run, "interval", seconds=seconds, jitter=seconds / 4)
         self._scheduler.add_job(self._done("upkeep", self.upkeep))
         self._scheduler.start()
+        self._watch.start()
 
     def stop(self) -> None:
         """Stop ticking; what is being done is finished."""
@@ -128,6 +132,21 @@ class Clockwork:
         since = time.monotonic() - self.last_done.get("sweep", time.monotonic())
         allowed = max(5.0, 3 * self.beats.tick.total_seconds())
         return f"the sweep has not run for {since:.0f} s" if since > allowed else None
+
+    def _watch_the_wall(self) -> None:
+        """When the machine's clock was set, do everything at once.
+
+        APScheduler plans by that clock: set back an hour, it would do nothing for an hour.
+        """
+        apart = time.time() - time.monotonic()
+        while not self._stopping.wait(1.0):
+            now = time.time() - time.monotonic()
+            if abs(now - apart) > 1.0:
+                apart = now
+                log.warning("clockwork.clock_was_set")
+                for job in self._scheduler.get_jobs():
+                    with suppress(JobLookupError):  # done and gone meanwhile
+                        job.modify(next_run_time=datetime.now(UTC))
 
     def _done(self, name: str, duty: Callable[[], object]) -> Callable[[], None]:
         """The duty, which never ends the metronome, and notes when it was done."""

@@ -93,9 +93,9 @@ class Visitor:
         assert status == 201, task
         return str(task["id"])
 
-    def ask(self, task: str, scope: str = READ) -> tuple[int, Any]:
+    def ask(self, task: str, scope: str = READ, ttl: int = 60) -> tuple[int, Any]:
         """Ask for a credential."""
-        body = {"task": task, "scope": scope, "ttl": 60, "reason": "because"}
+        body = {"task": task, "scope": scope, "ttl": ttl, "reason": "because"}
         return self.call("POST", "/v1/credentials", body, Idempotency_Key=secrets.token_hex(8))
 
     def hang_up(self, task: str, after: float) -> None:

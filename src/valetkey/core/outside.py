@@ -62,11 +62,10 @@ Ending = Gone | LivesUntil | Denied
 
 @dataclass(frozen=True)
 class Lapse:
-    """A refusal that was no longer in force when we looked again; it has been written anew."""
+    """What is refused at a place was no longer so when we looked again, and why."""
 
-    target: str
+    place: str
     why: str
-    lease_ids: tuple[str, ...]
 
 
 class Presence(StrEnum):

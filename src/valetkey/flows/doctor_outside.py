@@ -40,6 +40,15 @@ class Outside:
             except BrokerError as problem:
                 yield Violation("I1", target, f"could not be looked at: {problem.code}")
         yield from self._told_ends()
+        yield from self._refusals()
+
+    def _refusals(self) -> Iterator[Violation]:
+        """I4: what we call denied is what its place is told to refuse."""
+        try:
+            for lapse in self.broker.minters[self.minter].reassert(renew=False):
+                yield Violation("I4", lapse.place, f"does not refuse what we say: {lapse.why}")
+        except BrokerError as problem:
+            yield Violation("I4", self.minter, f"its refusals could not be seen: {problem.code}")
 
     def _at(self, target: str) -> list[Violation]:
         suspects = self._suspects(target)

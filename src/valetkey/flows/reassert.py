@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import FactKind
-from valetkey.core.lease import LeaseState
 from valetkey.flows.recording import lease_fact
 from valetkey.ports import Broker, Lapse
 
@@ -35,12 +34,10 @@ def reassert(broker: Broker) -> int:
 def _tell(broker: Broker, lapse: Lapse) -> None:
     """Its leases are not called denied until the sweep, at once, has found that they are."""
     with broker.store.transaction() as tx:
-        for lease_id in sorted(lapse.lease_ids):
-            lease = tx.lease(lease_id, lock=True)
-            if lease is None or lease.state is LeaseState.ENDED or lease.denied_at is None:
-                continue
+        told = [lease for lease in tx.unended_at(lapse.place) if lease.denied_at is not None]
+        for lease in told:
             again = lease.allowed_again(tx.now())
             tx.save_lease(again)
             tx.record(lease_fact(FactKind.DENIAL_LAPSED, again, CLOCK, "lapsed"))
-    about = {"target": lapse.target, "why": lapse.why, "leases": str(len(lapse.lease_ids))}
+    about = {"place": lapse.place, "why": lapse.why, "leases": str(len(told))}
     broker.notifier.alarm("a refusal was undone outside and has been written again", about)

@@ -193,7 +193,8 @@ def _cut_with(tx: Transaction, lease: Lease, ending: Ending) -> Sequence[Lease]:
     """Without room to name one lease, all at its place that were made before are cut with it."""
     if not isinstance(ending, Denied) or ending.made_before is None or lease.place is None:
         return ()
-    return mark_ending(tx, tx.live_at(lease.place, ending.made_before), "cut_with_role", CLOCK)
+    others = [x for x in tx.unended_at(lease.place) if x.created_at < ending.made_before]
+    return mark_ending(tx, others, "cut_with_role", CLOCK)
 
 
 def _failed(

@@ -156,9 +156,9 @@ class BoundedMinter:
         """As the minter says."""
         return self._minter.longest_life(ttl)
 
-    def reassert(self) -> Sequence[Lapse]:
+    def reassert(self, *, renew: bool = True) -> Sequence[Lapse]:
         """As the minter does."""
-        return self._minter.reassert()
+        return self._minter.reassert(renew=renew)
 
 
 def _tell_defects(future: Future[None]) -> None:

@@ -205,7 +205,7 @@ class OpenBaoDatabase:
         """As long as asked, and what the engine adds to VALID UNTIL."""
         return ttl + VALID_UNTIL_SLACK
 
-    def reassert(self) -> list[Lapse]:
+    def reassert(self, *, renew: bool = True) -> list[Lapse]:
         """What is ended is gone, and needs no refusing."""
         return []
 

@@ -102,6 +102,6 @@ class SignedToken:
         """Exactly as long as asked."""
         return ttl
 
-    def reassert(self) -> list[Lapse]:
+    def reassert(self, *, renew: bool = True) -> list[Lapse]:
         """Nothing is refused by being told so."""
         return []

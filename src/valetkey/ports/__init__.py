@@ -90,10 +90,10 @@ class Minter(Protocol):
     def longest_life(self, ttl: timedelta) -> timedelta:
         """How long the back end may keep alive what is asked for so long."""
 
-    def reassert(self) -> Sequence[Lapse]:
-        """Look again at every refusal it relies on and renew what lapsed; costs little for none.
+    def reassert(self, *, renew: bool = True) -> Sequence[Lapse]:
+        """Look again at every refusal it relies on; what lapsed is renewed first, unless not to be.
 
-        Raises MinterUnavailable or MinterRefused.
+        Costs little where nothing is refused. Raises MinterUnavailable or MinterRefused.
         """
 
 
@@ -232,8 +232,8 @@ class Transaction(Protocol):
         None when there is room, which nobody else takes before this transaction ends.
         """
 
-    def live_at(self, place: str, before: datetime) -> Sequence[Lease]:
-        """Minting or active leases of a place that were written before, locked, oldest first."""
+    def unended_at(self, place: str) -> Sequence[Lease]:
+        """What has not ended of what its place may be told to refuse, locked, oldest first."""
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Minting or active leases that the kill covers, locked, oldest first."""

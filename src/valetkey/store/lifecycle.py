@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from psycopg.rows import dict_row, tuple_row
@@ -143,9 +143,9 @@ class Lifecycle(Session):
         found = self._run_before(tuple_row, _CEILING_REACHED, values).fetchone()
         return found[0] if found else None
 
-    def live_at(self, place: str, before: datetime) -> Sequence[Lease]:
-        """Minting or active leases of a place that were written before, locked."""
-        query = select(leases).where(LIVE, leases.c.place == place, leases.c.created_at < before)
+    def unended_at(self, place: str) -> Sequence[Lease]:
+        """What has not ended of what a place may refuse, locked."""
+        query = select(leases).where(UNENDED, leases.c.place == place)
         query = query.order_by(leases.c.id).with_for_update()
         return [mapping.lease_from(row) for row in self._many(query)]
 

@@ -163,7 +163,9 @@ class FakeMinter:
         """As long as asked, and as much longer as it was told to live."""
         return ttl + self.extra_life
 
-    def reassert(self) -> list[Lapse]:
-        """What was put into `lapses`, once."""
-        found, self.lapses = self.lapses, []
+    def reassert(self, *, renew: bool = True) -> list[Lapse]:
+        """What was put into `lapses`, until it is renewed."""
+        found = list(self.lapses)
+        if renew:
+            self.lapses.clear()
         return found

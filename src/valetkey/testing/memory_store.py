@@ -258,9 +258,8 @@ class MemoryTransaction(TaskQueries):
         )
         return next((name for name, count, most in counts if count >= most), None)
 
-    def live_at(self, place: str, before: datetime) -> Sequence[Lease]:
-        live = (x for x in self._all() if x.state in LIVE and x.place == place)
-        return self._sorted(x for x in live if x.created_at < before)
+    def unended_at(self, place: str) -> Sequence[Lease]:
+        return self._sorted(x for x in self._all() if x.state in UNENDED and x.place == place)
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         live = (x for x in self._all() if x.state in LIVE and self._is_under(kill, x))

@@ -167,7 +167,7 @@ class SimBackEnd:
         """As long as asked."""
         return ttl
 
-    def reassert(self) -> list[Lapse]:
+    def reassert(self, *, renew: bool = True) -> list[Lapse]:
         """Nobody undoes a refusal here."""
         return []
 

@@ -321,11 +321,11 @@ class SimTransaction(SimSession):
         self._statement("count in", reach.target or "")
         return self._snapshot.ceiling_reached(reach, ceilings)
 
-    def live_at(self, place: str, before: datetime) -> Sequence[Lease]:
-        self._statement("live at", place)
-        seen = self._snapshot.live_at(place, before)
+    def unended_at(self, place: str) -> Sequence[Lease]:
+        self._statement("unended at", place)
+        seen = self._snapshot.unended_at(place)
         locked = [self._again("leases", lease, UPDATE) for lease in seen]
-        return [lease for lease in locked if lease.state in LIVE]
+        return [lease for lease in locked if lease.state in UNENDED]
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Locked one after the other; one that stopped living meanwhile is left out."""

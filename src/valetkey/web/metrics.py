@@ -137,9 +137,9 @@ class TimedMinter:
         """As the minter says."""
         return self.inner.longest_life(ttl)
 
-    def reassert(self) -> Sequence[Lapse]:
+    def reassert(self, *, renew: bool = True) -> Sequence[Lapse]:
         """As the minter does."""
-        return self.inner.reassert()
+        return self.inner.reassert(renew=renew)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from valetkey.core.ids import LeaseId
 from valetkey.core.lease import Handle, Proof
 from valetkey.flows.end_task import end_task
 from valetkey.flows.request_credential import request_credential
-from valetkey.ports import Broker, Deadline, Ending, Found, Lapse, Minted, Minter, Presence
+from valetkey.ports import Broker, Deadline, Ending, Found, Lapse, Minted, Minter, Presence, Renewed
 
 SCOPES = (
     READ,
@@ -67,6 +67,14 @@ class Remembering:
     def end_class(self, wanted: CataloguedScope) -> Proof:
         """As the minter."""
         return self.minter.end_class(wanted)
+
+    def renews(self, wanted: CataloguedScope) -> bool:
+        """As the minter."""
+        return self.minter.renews(wanted)
+
+    def renew(self, handle: Handle, back_ref: str, ttl: timedelta, deadline: Deadline) -> Renewed:
+        """As the minter."""
+        return self.minter.renew(handle, back_ref, ttl, deadline)
 
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
         """As the minter."""

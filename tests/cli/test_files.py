@@ -79,7 +79,9 @@ def test_the_pins_are_printed_as_hcl(terminal: Terminal, files: Path) -> None:
     assert done.exit_code == 0
     assert 'path "database-orders/roles/vk-abcdefe1-' in done.stdout
     texts = terminal.json(*pins)
-    assert set(texts) == {"valetkey-writer-orders-db", "part of the ender's, for database-orders"}
+    parts = {f"part of the {whose}'s, for database-orders" for whose in ("reader", "ender")}
+    assert set(texts) == {"valetkey-writer-orders-db", *parts}
+    assert 'path "sys/leases/renew/database-orders/creds/vk-*"' in texts[min(parts, key=len)] + texts[max(parts)]
     assert 'path "database-orders/roles/end-vk-*"' in texts["part of the ender's, for database-orders"]
     assert terminal.run(*pins, "--target", "nowhere").exit_code == 2
 

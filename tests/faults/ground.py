@@ -288,10 +288,18 @@ def start(house: House, bot: Caller, minutes: float = 20) -> Task:
     return start_task(house.broker, bot, Plan("a refund", scopes, timedelta(minutes=minutes)))
 
 
-def ask_for(task: Task, scope: str = READ, *, ttl: float = 300, key: str | None = None) -> Ask:
+def ask_for(
+    task: Task,
+    scope: str = READ,
+    *,
+    ttl: float = 300,
+    key: str | None = None,
+    renewable_for: timedelta | None = None,
+) -> Ask:
     """An ask under a key of its own."""
     key = key or secrets.token_hex(8)
-    return Ask(task.id, Scope.parse(scope), timedelta(seconds=ttl), "because", key)
+    wanted, asked = Scope.parse(scope), timedelta(seconds=ttl)
+    return Ask(task.id, wanted, asked, "because", key, renewable_for)
 
 
 def get(house: House, bot: Caller, ask: Ask) -> Issued:

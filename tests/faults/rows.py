@@ -80,7 +80,6 @@ ROWS: Mapping[str, Row] = {
 }
 
 NOT_RUN: Mapping[str, str] = {
-    "F07": "not written yet: renewal",
     "F22": "not written yet: restore drills",
     "F23": "not written yet",
     "F26": "not written yet",

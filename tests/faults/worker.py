@@ -2,9 +2,10 @@
 
     python -m tests.faults.worker CONFIG AGENT ACT
 
-ACT is `issue`, `end`, `kill` or `churn`. One JSON line for each thing a client receives:
-{"task"}, {"lease", "secret"}, {"ended"}, {"error"}. After handing out a credential, `end` and
-`kill` wait for a line on standard input, so that the one who reads us can open a session first.
+ACT is `issue`, `end`, `kill`, `renew` or `churn`. One JSON line for each thing a client receives:
+{"task"}, {"lease", "secret"}, {"ended"}, {"error"}. After handing out a credential, `end`,
+`kill` and `renew` wait for a line on standard input, so that the one who reads us can open a
+session first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +25,7 @@ from valetkey.core.principal import Caller
 from valetkey.core.task import Task
 from valetkey.flows.end_task import end_task
 from valetkey.flows.kill import kill, kill_now
+from valetkey.flows.renew import renew
 
 
 def tell(**line: object) -> None:
@@ -63,6 +66,17 @@ def killed(house: House, bot: Caller) -> None:
     tell(ended=True)
 
 
+def renewed(house: House, bot: Caller) -> None:
+    """One credential that may be renewed, and a renewal."""
+    task = start(house, bot)
+    tell(task=task.id)
+    ask = ask_for(task, renewable_for=timedelta(minutes=10))
+    issued = get(house, bot, ask)
+    tell(lease=issued.lease.id, secret=issued.secret.reveal())
+    sys.stdin.readline()
+    tell(renewals=renew(house.broker, bot, issued.lease.id).renewals)
+
+
 def churn(house: House, bot: Caller) -> NoReturn:
     """Tasks with two credentials each, begun and ended until we are killed."""
     while True:
@@ -77,6 +91,7 @@ ACTS: dict[str, Callable[[House, Caller], None]] = {
     "issue": issue,
     "end": end,
     "kill": killed,
+    "renew": renewed,
     "churn": churn,
 }
 

@@ -17,7 +17,7 @@ from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.errors import MinterRefused
 from valetkey.core.ids import LeaseId, Mark
 from valetkey.core.lease import Handle, Proof
-from valetkey.ports import Deadline, Ending, Found, Gone, Minted, Presence
+from valetkey.ports import Deadline, Ending, Found, Gone, Minted, Presence, Renewed
 
 NAME = "folder"
 
@@ -41,6 +41,14 @@ class FolderMinter:
         self, handle: Handle, wanted: CataloguedScope, ttl: timedelta, deadline: Deadline
     ) -> Minted:
         """It makes none."""
+        raise MinterRefused()
+
+    def renews(self, wanted: CataloguedScope) -> bool:
+        """It renews none."""
+        return False
+
+    def renew(self, handle: Handle, back_ref: str, ttl: timedelta, deadline: Deadline) -> Renewed:
+        """It renews none."""
         raise MinterRefused()
 
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:

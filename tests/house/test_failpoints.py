@@ -11,6 +11,8 @@ KNOWN = {
     "issue.written": "the lease is committed, the minter not called",
     "issue.minted": "the credential exists, nothing says so yet",
     "issue.activated": "the lease is active, nothing was answered",
+    "renew.written": "the record says the longest it may live, the back end is not asked",
+    "renew.renewed": "the back end renewed it, nothing says so yet",
     "mint.role_written": "OpenBao knows the role, nobody has read a credential",
     "end.role_deleted": "the role is gone at OpenBao, its lease is not revoked yet",
     "sweep.claimed": "due leases are claimed, nothing was ended",

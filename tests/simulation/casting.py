@@ -12,6 +12,7 @@ from valetkey.core.grant import GrantState
 from valetkey.core.kill import Height
 from valetkey.core.lease import LeaseState
 from valetkey.flows import request_credential as requesting
+from valetkey.flows.acknowledge import acknowledge
 from valetkey.flows.agents import disable_agent
 from valetkey.flows.approve import approve, fresh_name, withdraw
 from valetkey.flows.collect import collect
@@ -116,6 +117,32 @@ def kills(world: World) -> None:
         release_kill(world.broker, fresh, ordered.id)
 
 
+def renews(world: World) -> None:
+    """An agent that keeps what it has alive: again and again, and not always once at a time."""
+    for _ in range(TRIES):
+        for lease in list(world.store.state.leases.values()):
+            if lease.state is LeaseState.ACTIVE:
+                _renews_one(world, lease.id)
+                break
+        world.broker.clock.wait(world.random.choice((0.1, 1.0, 60.0, 290.0)))
+
+
+def _renews_one(world: World, lease_id: str) -> None:
+    try:
+        lease = world.parts.renew(world.broker, PEOPLE.bot, lease_id)
+    except BrokerError as refusal:
+        world.scheduler.tell(f"is refused: {refusal}")
+    else:
+        world.watch.renews(lease.id)
+        world.scheduler.tell("has renewed", lease.id)
+
+
+def acknowledges(world: World) -> None:
+    """The agent says that what it has came."""
+    for lease_id in list(world.store.state.leases)[-1:]:
+        acknowledge(world.broker, PEOPLE.bot, lease_id)
+
+
 def ends_task(world: World) -> None:
     """The agent ends its task."""
     end_task(world.broker, PEOPLE.bot, world.tasks[0].id)
@@ -173,6 +200,11 @@ def cast(world: World) -> World:
     for name in random.sample(list(OTHERS), random.choice((0, 1, 1, 2))):
         wait = random.choice((0.0, 0.0, 0.05, 30.0))
         add(name, partial(_later, world, wait, OTHERS[name]))
+    if world.renewable:
+        for name in ("renewer a", "renewer b")[: random.choice((1, 1, 2))]:
+            add(name, partial(renews, world))
+        if random.random() < 0.3:
+            add("acknowledger", partial(_later, world, random.choice((0.05, 30.0)), acknowledges))
     return world
 
 

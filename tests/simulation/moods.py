@@ -12,10 +12,11 @@ Omens = Mapping[str, tuple[float, Sequence[str]]]
 _LANES: Omens = {"lane": (0.4, ("apart", "apart", "undone"))}
 _BACK_END: Omens = {
     "mint": (0.5, ("refused", "away", "before", "after", "late", "longer")),
+    "renew": (0.5, ("refused", "away", "before", "after", "late", "longer")),
     "end": (0.3, ("refused", "away", "after")),
     "look": (0.2, ("away",)),
 }
-_LATE: Omens = {"mint": (0.8, ("late",)), "look": (0.05, ("away",))}
+_LATE: Omens = {"mint": (0.8, ("late",)), "renew": (0.5, ("late",)), "look": (0.05, ("away",))}
 SLEEPY = 0.12
 _STORE: Omens = {"begin": (0.05, ("away",)), "commit": (0.1, ("away", "lost"))}
 _OMENS: Sequence[Omens] = (

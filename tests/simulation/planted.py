@@ -11,11 +11,13 @@ from valetkey.core.errors import BrokerError
 from valetkey.core.facts import FactKind
 from valetkey.core.kill import Kill
 from valetkey.core.lease import Lease, LeaseState
+from valetkey.core.principal import Caller
 from valetkey.flows import issue as issuing
+from valetkey.flows import renew as renewing
 from valetkey.flows import sweep as sweeping
 from valetkey.flows.recording import lease_fact
 from valetkey.flows.verdicts import Issued, Order, Refused, Verdict, Waiting
-from valetkey.ports import Broker, Minted, Presence, Standing, Transaction
+from valetkey.ports import Broker, Minted, Presence, Renewed, Standing, Transaction
 from valetkey.testing.sim_locks import Key
 from valetkey.testing.sim_store import BARRIER, SimStore, SimTransaction
 
@@ -213,3 +215,61 @@ def _looks_itself(broker: Broker, lease: Lease) -> Lease:
         return lease
     there = broker.minter_of(lease.handle).probe(lease.handle) is Presence.PRESENT
     return lease.seen() if there else lease
+
+
+# --- renewing --------------------------------------------------------------------------------
+
+
+def renews_before_it_writes(broker: Broker, caller: Caller, lease_id: str) -> Lease:
+    """The back end is asked while the record still says the old end."""
+    with broker.store.transaction() as tx:
+        order = renewing._extend_record(broker, tx, caller, lease_id)
+        assert isinstance(order, renewing.Renewal)
+        renewed = _asked(broker, order)
+    return _settled(broker, order, renewed)
+
+
+def shortens_what_it_does_not_know(broker: Broker, caller: Caller, lease_id: str) -> Lease:
+    """A renewal without an answer is taken not to have been made."""
+    with broker.store.transaction() as tx:
+        order = renewing._extend_record(broker, tx, caller, lease_id)
+    assert isinstance(order, renewing.Renewal)
+    try:
+        renewed = _asked(broker, order)
+    except BrokerError:
+        with broker.store.transaction() as tx:
+            lease = tx.lease(lease_id, lock=True)
+            assert lease is not None
+            if lease.state is LeaseState.ACTIVE:
+                tx.save_lease(lease.renewal_over(order.before, order.before.backend_expires_at))
+        raise
+    return _settled(broker, order, renewed)
+
+
+def renews_what_it_read_before(broker: Broker, caller: Caller, lease_id: str) -> Lease:
+    """The lease is told to live on, whatever became of it meanwhile: no state, no task, no kill."""
+    with broker.store.transaction() as tx:
+        order = renewing._extend_record(broker, tx, caller, lease_id)
+    assert isinstance(order, renewing.Renewal)
+    renewed = renewing._renew(broker, order)
+    with broker.store.transaction() as tx:
+        lease = tx.lease(lease_id, lock=True)
+        assert lease is not None
+        known = order.lease.renewal_over(order.before, tx.now() + renewed.lifetime)
+        out = replace(known.renewed(order.until), fence=lease.fence)
+        tx.save_lease(out)
+        tx.record(lease_fact(FactKind.LEASE_RENEWED, out, "issuer"))
+    return out
+
+
+def _asked(broker: Broker, order: renewing.Renewal) -> Renewed:
+    handle = order.lease.handle
+    return broker.minter_of(handle).renew(handle, "", order.ttl, order.deadline)
+
+
+def _settled(broker: Broker, order: renewing.Renewal, renewed: Renewed) -> Lease:
+    with broker.store.transaction() as tx:
+        lease, problem = renewing._settle(tx, order, renewed)
+    if problem is not None:
+        raise problem
+    return lease

@@ -25,6 +25,15 @@ BUGS = {
     "no second tap": (Parts(sweep=planted.never_taps_twice), {"I4"}),
     "a tap counted from its record": (Parts(sweep=planted.counts_a_tap_from_its_record), {"I4"}),
     "no fence in the sweep": (Parts(sweep=planted.overwrites_what_moved_meanwhile), {"I4", "I1"}),
+    "renewal before its record": (Parts(renew=planted.renews_before_it_writes), {"I3"}),
+    "record shortened on a guess": (
+        Parts(renew=planted.shortens_what_it_does_not_know),
+        {"I3", "I4"},
+    ),
+    "renewal without looking again": (
+        Parts(renew=planted.renews_what_it_read_before),
+        {"I3", "I4", "I7", "I8"},
+    ),
     "lost words forgotten": (Parts(sweep=planted.forgets_lost_words), {"I4"}),
 }
 

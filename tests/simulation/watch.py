@@ -38,6 +38,7 @@ class Watch:
         store.watch = self.commits
         back_end.asked = self.asks
         back_end.made = self.makes
+        back_end.prolonged = self.prolongs
 
     # --- at every commit -------------------------------------------------------------------
 
@@ -51,6 +52,9 @@ class Watch:
                 self._wanted(lease)
             if lease.state is ACTIVE:
                 self.activated.add(lease.id)
+                self._within_its_ends(lease)
+            if lease.state is not ENDED:
+                self._long_enough(lease)
             if lease.state is ENDED and (before is None or before.state is not ENDED):
                 self._over(lease, self.store.time)
 
@@ -86,6 +90,21 @@ class Watch:
         if [x for x in others if x.id != lease.id and x.state in LIVE]:
             raise Violation(f"I6 {lease.grant_id} has two live leases")
 
+    def _within_its_ends(self, lease: Lease) -> None:
+        """I7: an active lease is acted on before its task's end and that of its renewals."""
+        task = self.store.state.tasks[lease.task_id or ""]
+        ends = [task.deadline_at, lease.renewable_until or task.deadline_at]
+        if lease.expires_at > min(ends):
+            raise Violation(f"I7 {lease.id} is to live beyond its ends")
+
+    def _long_enough(self, lease: Lease) -> None:
+        """I3: what stands in the record is never sooner than the end of what is out there."""
+        thing = self.back_end.there.get(lease.handle.name)
+        if thing is None or not thing.as_asked or not in_time(thing, lease):
+            return
+        if lease.backend_expires_at < thing.lives_until:
+            raise Violation(f"I3 {lease.id} lives longer than its record says")
+
     def _over(self, lease: Lease, now: datetime) -> None:
         """I4: the proof is true, but for what was made after its time by somebody frozen."""
         thing = self.back_end.there.get(lease.handle.name)
@@ -98,7 +117,8 @@ class Watch:
         if thing is not None and thing.lives_until > now and in_time(thing, lease):
             raise Violation(f"I4 {lease.id} is there, and its end is said to be {lease.proof}")
         for asked in self.back_end.coming:
-            if asked[1].name == lease.handle.name and asked[2] <= lease.mint_until:
+            by = asked.asked_by or lease.mint_until
+            if asked.handle.name == lease.handle.name and asked.asked_at <= by:
                 raise Violation(f"I4 {lease.id} is about to be made, and said to be over")
 
     # --- at every other moment -------------------------------------------------------------
@@ -121,6 +141,17 @@ class Watch:
             self.ever.add(thing.lease_id)
             if lease.state is ENDED:
                 raise Violation(f"I4 {lease.id} is made in time, and had been said to be over")
+
+    def prolongs(self, thing: Thing) -> None:
+        """I3: the record is extended before the back end is."""
+        lease = self.store.state.leases.get(thing.lease_id)
+        if lease is not None and lease.state is not ENDED:
+            self._long_enough(lease)
+
+    def renews(self, lease_id: str) -> None:
+        """I4, I7: no renewal is told of what does not live."""
+        if lease_id not in self.activated:
+            raise Violation(f"I4 {lease_id} is renewed, and was never active")
 
     def hands_out(self, lease_id: str) -> None:
         """I5, I6: only what was active, and nothing before the end of the one before is proven."""
@@ -174,5 +205,5 @@ class Watch:
 
 
 def in_time(thing: Thing, lease: Lease) -> bool:
-    """Whether the call that made it was sent while the lease's mint was allowed to run."""
-    return thing.asked_at <= lease.mint_until
+    """Whether the call that made it was sent while the lease's mint, or renewal, might run."""
+    return thing.asked_at <= (thing.asked_by or lease.mint_until)

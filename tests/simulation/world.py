@@ -13,11 +13,13 @@ from tests.simulation.scheduler import Scheduler, SimClock, SimLanes, Violation
 from tests.simulation.watch import Watch
 from valetkey.core.ask import Ask
 from valetkey.core.ids import encode_id
+from valetkey.core.lease import Lease
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
 from valetkey.flows.issue import issue
 from valetkey.flows.reconcile import reconcile
+from valetkey.flows.renew import renew
 from valetkey.flows.sweep import sweep
 from valetkey.flows.tick import BEFORE_SWEEP, duties_due
 from valetkey.flows.verdicts import Issued, Verdict, Waiting
@@ -40,6 +42,7 @@ class Parts:
     store: type[SimStore] = SimStore
     sweep: Callable[..., int] = sweep
     issue: Callable[[Broker, Callable[[Transaction], Verdict]], Issued | Waiting] = issue
+    renew: Callable[[Broker, Caller, str], Lease] = renew
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class World:
             self._now, self.scheduler, self.random.random,
             cuttable=luck < 0.85, looks=luck < 0.7, denies=luck > 0.92,
         )  # fmt: skip
+        odd = Random(f"renewable 0 {seed}").random() < 0.5  # older seeds keep their stories
+        self.renewable = self.back_end.cuttable and odd
         self.watch = Watch(self.store, self.back_end)
         self.broker = self._broker()
 
@@ -94,8 +99,9 @@ class World:
         self.watch.reconciled()
 
     def ask(self, scope: Scope = READ, key: str = "key") -> Ask:
-        """An ask in the first task."""
-        return Ask(self.tasks[0].id, scope, timedelta(minutes=5), "because", key)
+        """An ask in the first task, renewable in half of the worlds."""
+        life = timedelta(minutes=12) if self.renewable else None
+        return Ask(self.tasks[0].id, scope, timedelta(minutes=5), "because", key, life)
 
     def fresh(self, person: Caller, name: str) -> Caller:
         """The same person after a login made for one object."""
@@ -116,7 +122,7 @@ class World:
             while more:
                 more = self.parts.sweep(self.broker, 64)
             dues = [x.due_at for x in self.store.state.leases.values() if x.due_at is not None]
-            coming = [x[0] for x in self.back_end.coming]
+            coming = [x.at for x in self.back_end.coming]
             if not dues and not coming:
                 return
             until = min(dues + coming)

@@ -23,9 +23,11 @@ from valetkey.agentside.dpop import DpopKey
 from valetkey.agentside.identity import ProofSource
 from valetkey.agentside.pulse import Pulse
 from valetkey.agentside.session import Session
-from valetkey.agentside.wire import Answer, Refusal
+from valetkey.agentside.wire import Answer, Refusal, Unreachable
 
 Json = dict[str, Any]
+ACK_AGAIN = (0.2, 1.0)
+"""Seconds after which an acknowledgement that did not get through is sent again."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,22 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Ask:
-    """One ask: the task it is for, the scope as text, the time in seconds, a reason for people."""
+    """One ask: the task it is for, the scope as text, the time in seconds, a reason for people.
+
+    `renewable_for` is for how many seconds in all renewals may keep the credential alive.
+    """
 
     task: str
     scope: str
     ttl: int
     reason: str | None = None
+    renewable_for: int | None = None
 
     def body(self) -> Json:
         """The ask as the body of a request."""
         body: Json = {"task": self.task, "scope": self.scope, "ttl": self.ttl}
-        return body if self.reason is None else {**body, "reason": self.reason}
+        more = {"reason": self.reason, "renewable_for": self.renewable_for}
+        return body | {name: value for name, value in more.items() if value is not None}
 
 
 class Valetkey:
@@ -135,14 +142,26 @@ class Valetkey:
     def request(
         self, ask: Ask, *, idempotency_key: str | None = None, redeliver: str | None = None
     ) -> Granted | Waiting:
-        """Ask for a credential.
+        """Ask for a credential, and acknowledge it where that is awaited.
 
         `idempotency_key` is made when not given; give one to be able to repeat after Unreachable.
         `redeliver` is the lease whose answer was lost.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         headers |= _redelivery(redeliver)
-        return _outcome(self.call("POST", "/v1/credentials", json=ask.body(), headers=headers))
+        answer = self.call("POST", "/v1/credentials", json=ask.body(), headers=headers)
+        return self._received(answer)
+
+    def acknowledge(self, lease_id: str) -> Json:
+        """Say that a credential came; the lease as it is then."""
+        return self.call("POST", f"/v1/leases/{quote(lease_id)}/ack").body
+
+    def renew(self, lease_id: str) -> Json:
+        """Let the same credential live for another TTL; the lease, with the next `renew_by`.
+
+        Refused with `not_renewable` when it was not asked for, or its life is over.
+        """
+        return self.call("POST", f"/v1/leases/{quote(lease_id)}/renew").body
 
     def explain(self, ask: Ask) -> Json:
         """The decision that `request` would get now; nothing is minted."""
@@ -155,7 +174,7 @@ class Valetkey:
     def collect(self, grant_id: str, *, redeliver: str | None = None) -> Granted | Waiting:
         """Collect the credential of an approved grant, once."""
         path = f"/v1/grants/{quote(grant_id)}/collect"
-        return _outcome(self.call("POST", path, headers=_redelivery(redeliver)))
+        return self._received(self.call("POST", path, headers=_redelivery(redeliver)))
 
     def await_decision(self, grant_id: str, *, within: float) -> Json:
         """The grant once people decided, or still waiting after `within` seconds."""
@@ -186,6 +205,24 @@ class Valetkey:
         whole = f"{path}?{urlencode(given)}" if given else path
         return self.session.send(method, whole, json=json, headers=headers)
 
+    def _received(self, answer: Answer) -> Granted | Waiting:
+        """What an answer gives; a credential that ends unless it is acknowledged, is."""
+        if answer.status == 202:
+            return Waiting(answer.body["grant"])
+        lease: Json = answer.body["lease"]
+        if lease.get("ack_by") is not None:
+            lease = self._acknowledged(lease)
+        return Granted(lease, answer.body["credential"])
+
+    def _acknowledged(self, lease: Json) -> Json:
+        """Acknowledge, a few times if need be; raises what the last try raised."""
+        for wait in ACK_AGAIN:
+            try:
+                return self.acknowledge(lease["id"])
+            except Unreachable:
+                time.sleep(wait)
+        return self.acknowledge(lease["id"])
+
     def close(self) -> None:
         """Give back every connection."""
         self.session.wire.close()
@@ -204,12 +241,6 @@ class Valetkey:
 
 def _redelivery(lease_id: str | None) -> dict[str, str]:
     return {} if lease_id is None else {"Redeliver": lease_id}
-
-
-def _outcome(answer: Answer) -> Granted | Waiting:
-    if answer.status == 202:
-        return Waiting(answer.body["grant"])
-    return Granted(answer.body["lease"], answer.body["credential"])
 
 
 __all__ = ["Ask", "Granted", "Refusal", "Valetkey", "Waiting"]

@@ -72,6 +72,7 @@ def openbao_policy(
         pins.policy_name(name): pins.openbao_policy(found, (name,), installation) for name in wanted
     }
     for mount in sorted({found.targets[name].mount for name in wanted}):
+        texts[f"part of the reader's, for {mount}"] = pins.renewal_policy(mount)
         texts[f"part of the ender's, for {mount}"] = pins.forgotten_policy(mount)
     if as_json:
         screen.document(texts)

@@ -10,17 +10,22 @@ from valetkey.cli.desk import DONE, REFUSED, WAITING, Desk, stands_at_desk
 from valetkey.cli.values import SECONDS
 
 LEASE = ("id", "scope", "state", "requested_ttl", "granted_ttl", "cut_by")
-TIMES = ("expires_at", "backend_expires_at", "end_class")
+DECISION = ("outcome", "rules", "needs", *LEASE[3:], "renewable_for", "problem")
+TIMES = ("expires_at", "renew_by", "renewable_until", "backend_expires_at", "end_class")
 
 _scope = click.argument("scope")
 _task = click.option("--task", "task_id", required=True, help="The task it is for.")
 _ttl = click.option("--ttl", type=SECONDS, required=True, help="How long, like 5m.")
+renewable_option = click.option(
+    "--renewable-for", type=SECONDS, help="How long renewals may keep it alive in all, like 1h."
+)
 
 
 @click.command()
 @_scope
 @_task
 @_ttl
+@renewable_option
 @click.option("--reason", help="Why, told to people; it decides nothing.")
 @click.option("--idempotency-key", help="The same for a repeated ask; made when not given.")
 @click.option("--redeliver", metavar="LEASE", help="The lease whose answer was lost.")
@@ -31,6 +36,7 @@ def request(
     scope: str,
     task_id: str,
     ttl: int,
+    renewable_for: int | None,
     reason: str | None,
     idempotency_key: str | None,
     redeliver: str | None,
@@ -42,7 +48,7 @@ def request(
     """
     from valetkey.agentside.client import Ask
 
-    ask = Ask(task_id, scope, ttl, reason)
+    ask = Ask(task_id, scope, ttl, reason, renewable_for)
     got = desk.broker.request(ask, idempotency_key=idempotency_key, redeliver=redeliver)
     return told(desk, waited(desk, got, wait))
 
@@ -51,14 +57,14 @@ def request(
 @_scope
 @_task
 @_ttl
+@renewable_option
 @stands_at_desk("workload")
-def explain(desk: Desk, scope: str, task_id: str, ttl: int) -> int:
+def explain(desk: Desk, scope: str, task_id: str, ttl: int, renewable_for: int | None) -> int:
     """Show the decision that `request` would get now; mint nothing. Exit 1 for a deny."""
     from valetkey.agentside.client import Ask
 
-    found = desk.broker.explain(Ask(task_id, scope, ttl))
-    names = ("outcome", "rules", "needs", "requested_ttl", "granted_ttl", "cut_by", "problem")
-    desk.screen.show(found, {name: found.get(name) for name in names})
+    found = desk.broker.explain(Ask(task_id, scope, ttl, None, renewable_for))
+    desk.screen.show(found, {name: found.get(name) for name in DECISION})
     return {"allow": DONE, "needs_approval": WAITING}.get(found["outcome"], REFUSED)
 
 

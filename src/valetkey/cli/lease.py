@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import click
 
-from valetkey.cli.desk import DONE, WAITING, Desk, poll, stands_at_desk
+from valetkey.cli.desk import DONE, REFUSED, WAITING, Desk, poll, stands_at_desk
+from valetkey.cli.login import as_freshly_logged_in, way_option
 from valetkey.cli.values import SECONDS
 
 COLUMNS = ("id", "state", "scope", "owner", "expires_at", "proof", "denied_at", "still_valid_until")
@@ -16,7 +17,7 @@ FACTS = ("number", "at", "kind", "by", "outcome")
 
 @click.group()
 def lease() -> None:
-    """Look at leases, their lineage; revoke them."""
+    """Look at leases, their lineage; renew, acknowledge, revoke, write off."""
 
 
 @lease.command("list")
@@ -56,6 +57,42 @@ def revoke(desk: Desk, lease_id: str, wait: int) -> int:
 
 @lease.command()
 @click.argument("lease_id", metavar="LEASE")
+@stands_at_desk("workload")
+def renew(desk: Desk, lease_id: str) -> int:
+    """Let the same credential live for another TTL; `renew_by` says before when to renew again."""
+    found = desk.broker.renew(lease_id)
+    desk.screen.show(found, found)
+    return DONE
+
+
+@lease.command()
+@click.argument("lease_id", metavar="LEASE")
+@stands_at_desk("workload")
+def ack(desk: Desk, lease_id: str) -> int:
+    """Say that a credential came; exit 1 when it has ended meanwhile."""
+    found = desk.broker.acknowledge(lease_id)
+    desk.screen.show(found, found)
+    return DONE if found["state"] == "active" else REFUSED
+
+
+@lease.command("write-off")
+@click.argument("lease_id", metavar="LEASE")
+@click.option("--reason", required=True, help="Why nobody can end it; kept for ever.")
+@way_option
+@stands_at_desk("person")
+def write_off(desk: Desk, lease_id: str, reason: str, device: bool | None) -> int:
+    """Give up a stuck lease: an operator's act, with a login made for exactly this."""
+    broker = as_freshly_logged_in(desk, f"write-off:{lease_id}", device)
+    try:
+        found = broker.call("POST", f"{_path(lease_id)}/write-off", json={"reason": reason}).body
+    finally:
+        broker.close()
+    desk.screen.show(found, found)
+    return DONE
+
+
+@lease.command()
+@click.argument("lease_id", metavar="LEASE")
 @stands_at_desk("person")
 def lineage(desk: Desk, lease_id: str) -> int:
     """Show where a lease comes from: who, for whom, which task, which rule, who approved."""
@@ -85,6 +122,8 @@ def _rows(found: dict[str, Any]) -> dict[str, object]:
         "state": ended["state"],
         "reason": ended.get("reason"),
         "proof": ended.get("proof"),
+        "written off by": ended.get("written_off_by"),
+        "written off because": ended.get("written_off_reason"),
         "ended at": ended.get("ended_at"),
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from valetkey.cli.credential import told, waited
+from valetkey.cli.credential import renewable_option, told, waited
 from valetkey.cli.desk import Desk, stands_at_desk
 from valetkey.cli.screen import clean
 from valetkey.cli.values import SECONDS
@@ -34,6 +34,7 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--scope", required=True, help="The scope to ask for.")
 @click.option("--ttl", type=SECONDS, required=True, help="How long, like 5m.")
+@renewable_option
 @click.option("--task", "task_id", help="An open task; without it, one is made and ended.")
 @click.option("--purpose", help="The purpose of the task that is made.")
 @click.option("--reason", help="Why, told to people.")
@@ -44,6 +45,7 @@ def run(
     desk: Desk,
     scope: str,
     ttl: int,
+    renewable_for: int | None,
     task_id: str | None,
     purpose: str | None,
     reason: str | None,
@@ -53,23 +55,30 @@ def run(
     """Run COMMAND with the credential in its environment; end it when the command ends.
 
     A database credential is given as PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD and
-    PGSSLMODE, a token as VALETKEY_TOKEN. The exit code is the command's own.
+    PGSSLMODE, a token as VALETKEY_TOKEN. With --renewable-for it is renewed while the command runs.
+    The exit code is the command's own.
     """
     from valetkey.agentside.client import Ask, Granted
+    from valetkey.agentside.renewal import Renewals
 
     if (task_id is None) == (purpose is None):
         raise click.UsageError("give either --task or --purpose")
     made = task_id is None
-    task = task_id or desk.broker.start_task(purpose, [scope], ttl)["id"]
+    task = task_id or desk.broker.start_task(purpose, [scope], renewable_for or ttl)["id"]
     lease = None
     try:
-        got = waited(desk, desk.broker.request(Ask(task, scope, ttl, reason)), wait)
+        ask = Ask(task, scope, ttl, reason, renewable_for)
+        got = waited(desk, desk.broker.request(ask), wait)
         if not isinstance(got, Granted):
             if made:
                 desk.screen.aside(NOBODY_DECIDED)
             return told(desk, got)
         lease = got.lease["id"]
-        return _run(command, environment_of(got.credential))
+        with Renewals(desk.broker, got.lease) as renewals:
+            code = _run(command, environment_of(got.credential))
+        if renewals.lost:
+            desk.screen.aside(f"the credential was not renewed to the end: {renewals.lost}")
+        return code
     finally:
         _end(desk, task if made else None, lease)
 

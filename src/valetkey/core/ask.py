@@ -30,27 +30,44 @@ def ttl_of(seconds: object) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def life_of(seconds: object, ttl: timedelta) -> timedelta | None:
+    """Read for how long renewals may keep it alive in all; raises InvalidTtl, also below the TTL.
+
+    None, for an ask that is not to be renewed, stays None.
+    """
+    life = None if seconds is None else ttl_of(seconds)
+    if life is not None and life < ttl:
+        raise InvalidTtl("renewable_for must not be less than ttl")
+    return life
+
+
 @dataclass(frozen=True)
 class Ask:
-    """What an agent wants. `reason` is an untrusted claim for people; it never decides."""
+    """What an agent wants. `reason` is an untrusted claim for people; it never decides.
+
+    `renewable_for` is how long in all, from its activation, renewals may keep it alive; None asks
+    for a credential that is not renewed.
+    """
 
     task_id: str
     scope: Scope
     ttl: timedelta
     reason: str
     idempotency_key: str
+    renewable_for: timedelta | None = None
 
     @property
     def hash(self) -> str:
         """The canonical hash that an idempotency key is held to."""
-        return canonical_hash(
-            {
-                "task": self.task_id,
-                "scope": str(self.scope),
-                "ttl": int(self.ttl.total_seconds()),
-                "reason": self.reason,
-            }
-        )
+        asked: dict[str, object] = {
+            "task": self.task_id,
+            "scope": str(self.scope),
+            "ttl": int(self.ttl.total_seconds()),
+            "reason": self.reason,
+        }
+        if self.renewable_for is not None:
+            asked["renewable_for"] = int(self.renewable_for.total_seconds())
+        return canonical_hash(asked)
 
 
 @dataclass(frozen=True)

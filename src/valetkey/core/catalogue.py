@@ -47,7 +47,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class ScopeDefinition:
-    """What the catalogue says of one scope. Statements are those of the target's own language."""
+    """What the catalogue says of one scope. Statements are those of the target's own language.
+
+    `max_life` bounds the whole life of a credential that is renewed, None bounds it by `max_ttl`.
+    With `ack_within` a credential ends unless its asker says so soon that it came.
+    """
 
     name: str
     mutates: bool
@@ -58,6 +62,13 @@ class ScopeDefinition:
     reassign_owned_to: str | None = None
     session_policy: tuple[str, ...] = ()
     summary: str = ""
+    max_life: timedelta | None = None
+    ack_within: timedelta | None = None
+
+    @property
+    def longest(self) -> timedelta:
+        """The longest that any of its credentials may live, renewals included."""
+        return self.max_life or self.max_ttl
 
 
 @dataclass(frozen=True)

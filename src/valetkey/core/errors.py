@@ -269,6 +269,20 @@ class LeaseEnded(BrokerError):
     next_action = "Look at the task and the kills; ask again if both allow it."
 
 
+class NotRenewable(BrokerError):
+    """This credential cannot be renewed, or not any further."""
+
+    code = "not_renewable"
+    next_action = "Ask for a new credential; only what was asked for with `renewable_for` renews."
+
+
+class NotStuck(BrokerError):
+    """Only a lease that is stuck can be written off."""
+
+    code = "not_stuck"
+    next_action = "Look at the lease: it is not stuck, and ends or has ended by itself."
+
+
 class NameTaken(BrokerError):
     """An agent of this name exists."""
 

@@ -32,6 +32,14 @@ LIVE = frozenset({LeaseState.MINTING, LeaseState.ACTIVE})
 UNENDED = frozenset({LeaseState.MINTING, LeaseState.ACTIVE, LeaseState.ENDING, LeaseState.STUCK})
 
 
+RENEWAL_MARGIN = timedelta(seconds=5)
+"""How long before its end a renewal must be asked for, at most; a tenth of a short TTL."""
+
+LOST = frozenset({"redelivered", "vanished", "reappeared", "unacknowledged"})
+"""Why a delivered lease may have ended and still be given again; otherwise somebody took it away,
+or its time was over."""
+
+
 class Proof(StrEnum):
     """How we know that a lease is over; never a bare "revoked"."""
 
@@ -93,7 +101,9 @@ class Lease:
     reality. due_at: when the sweep looks at it next, None once ended.
 
     renewable_for: for how long in all renewals may keep it alive, None without any; counted from
-    its activation until renewable_until. ack_by: when it ends unless its asker said that it came.
+    its activation until renewable_until. renewals: how many were begun. second_tap_at is ahead as
+    long as a mint or a renewal may be in flight. ack_by: when it ends unless its asker said that
+    it came.
     fenced_at: from when the credential itself allows nothing. denied_at: since when the back end
     refuses it at our word, denied_how: how we know; neither is its end, backend_expires_at is.
     """
@@ -150,6 +160,14 @@ class Lease:
         """Until when the credential may still work: None once its end is proven."""
         return None if self.state is LeaseState.ENDED else self.backend_expires_at
 
+    @property
+    def renew_by(self) -> datetime | None:
+        """Before when a renewal must be asked for; None when none could be had."""
+        until = self.renewable_until
+        if self.state is not LeaseState.ACTIVE or until is None or until <= self.expires_at:
+            return None
+        return self.expires_at - min(RENEWAL_MARGIN, self.granted_ttl / 10)
+
     def activated(
         self, now: datetime, backend_expires_at: datetime, back_ref: str, prints: tuple[str, ...]
     ) -> Lease:
@@ -166,12 +184,60 @@ class Lease:
             back_ref=back_ref,
             fingerprints=prints,
             seen_outside=True,
+            renewable_until=now + self.renewable_for if self.renewable_for is not None else None,
         )
 
     def no_longer_than(self, instant: datetime) -> Lease:
         """The same active lease, acted on by then: its task's clock bounds its own."""
         sooner = min(self.expires_at, instant)
-        return replace(self, expires_at=sooner, due_at=sooner)
+        life = min(self.renewable_until, instant) if self.renewable_until else None
+        return _looked_at_next(replace(self, expires_at=sooner, renewable_until=life))
+
+    def to_be_acknowledged(self, within: timedelta | None) -> Lease:
+        """The same lease, just activated, which ends unless its asker says so soon that it came."""
+        if within is None or self.activated_at is None:
+            return self
+        return _looked_at_next(replace(self, ack_by=self.activated_at + within))
+
+    def acknowledged(self, now: datetime) -> Lease:
+        """Its asker has the credential; only an active lease takes note, and only once."""
+        if self.state is not LeaseState.ACTIVE or self.acknowledged_at is not None:
+            return self
+        return _looked_at_next(replace(self, acknowledged_at=now))
+
+    def renewing(self, now: datetime, longest: timedelta, patience: Patience) -> Lease:
+        """About to be renewed: from now on it may live as long as the latest renewal could make it.
+
+        `longest` is what the back end may make of the time it is asked for. When we act stays as
+        it is, until the back end has said yes.
+        """
+        over = now + patience.mint_limit + patience.second_tap
+        return replace(
+            self,
+            renewals=self.renewals + 1,
+            second_tap_at=max(self.second_tap_at, over),
+            backend_expires_at=max(self.backend_expires_at, over + longest),
+        )
+
+    def renewal_over(self, before: Lease, backend_expires_at: datetime) -> Lease:
+        """The renewal that began with `before` is over, and no other has begun: back to what is so.
+
+        What an earlier one may still do is in `before`, and stays.
+        """
+        return replace(
+            self,
+            second_tap_at=before.second_tap_at,
+            backend_expires_at=max(before.backend_expires_at, backend_expires_at),
+        )
+
+    def renewed(self, until: datetime) -> Lease:
+        """Alive until then, and acted on then; never shorter than it was, never past its ends."""
+        ends = [self.backend_expires_at, self.renewable_until or until, until]
+        return _looked_at_next(replace(self, expires_at=max(self.expires_at, min(ends))))
+
+    def unacknowledged(self, now: datetime) -> bool:
+        """True when its asker should have said by now that it came, and has not."""
+        return self.ack_by is not None and self.acknowledged_at is None and now >= self.ack_by
 
     def fenced(self, at: datetime) -> Lease:
         """The same active lease, whose credential itself allows nothing from then on."""
@@ -189,6 +255,20 @@ class Lease:
             due_at=now,
             tries=0,
         )
+
+    def looked_at_now(self, reason: str, now: datetime) -> Lease:
+        """Ending for this reason or for the one it has, and due now."""
+        return replace(self.ending(reason, now), due_at=now)
+
+    def taken_away(self, reason: str) -> Lease:
+        """Ending or ended for a reason after which another may be given: not any more."""
+        taken = self.state not in LIVE and self.end_reason in LOST
+        return replace(self, end_reason=reason) if taken else self
+
+    def written_off(self, by: str, reason: str, now: datetime) -> Lease:
+        """A named person answers for it, with a reason, where nobody could end it."""
+        named = replace(self, written_off_by=by, written_off_reason=reason)
+        return named.ended(Proof.WRITTEN_OFF, now)
 
     def claimed(self, until: datetime | None) -> Lease:
         """Claimed for its first try: it comes due again at this instant if that sweep dies."""
@@ -211,6 +291,7 @@ class Lease:
             due_at=self.due_at,
             tries=self.tries,
             last_error=self.last_error,
+            end_reason=self.end_reason,
             seen_outside=self.seen_outside,
         )
 
@@ -268,4 +349,12 @@ class Lease:
             due_at=now,
             tries=0,
             seen_outside=True,
+            written_off_by=None,
+            written_off_reason=None,
         )
+
+
+def _looked_at_next(lease: Lease) -> Lease:
+    """Due when we act on it, or sooner while an acknowledgement is awaited."""
+    waits = lease.ack_by if lease.acknowledged_at is None else None
+    return replace(lease, due_at=min(lease.expires_at, waits or lease.expires_at))

@@ -33,6 +33,14 @@ class Minted:
 
 
 @dataclass(frozen=True)
+class Renewed:
+    """What a renewal gave: how long it lives at the back end from now on; `slack` as for Minted."""
+
+    lifetime: timedelta
+    slack: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True)
 class Gone:
     """The back end says that it ended the credential, or that there is none."""
 

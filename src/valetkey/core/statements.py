@@ -71,7 +71,8 @@ class DatabaseRole:
     """One role as OpenBao must be told to make it: on one connection, with these statements.
 
     `creation` and `revocation` hold exactly one text each, so that a pin can name it whole.
-    `digest` (12 characters) is the scope digest in the role's mark.
+    `max_ttl` bounds a whole life with its renewals; `digest` (12 characters) is the scope digest
+    in the role's mark.
     """
 
     db_name: str
@@ -99,10 +100,10 @@ def database_role(wanted: CataloguedScope, db_name: str) -> DatabaseRole:
         "db_name": db_name,
         "creation": creation,
         "revocation": revocation,
-        "max_ttl": int(definition.max_ttl.total_seconds()),
+        "max_ttl": int(definition.longest.total_seconds()),
     }
     digest = short_digest(json.dumps(named, sort_keys=True, separators=(",", ":")))
-    return DatabaseRole(db_name, (creation,), (revocation,), definition.max_ttl, digest)
+    return DatabaseRole(db_name, (creation,), (revocation,), definition.longest, digest)
 
 
 def ending_statements(definition: ScopeDefinition) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ granted here.
 
 from __future__ import annotations
 
-from valetkey.minters.pins import forgotten_policy
+from valetkey.minters.pins import forgotten_policy, renewal_policy
 
 _SELF = """
 path "auth/token/lookup-self" { capabilities = ["read"] }
@@ -24,6 +24,7 @@ READER = (
     """
 path "database-orders/creds/vk-*" { capabilities = ["read"] }
 """
+    + renewal_policy("database-orders")
     + _SELF
 )
 

@@ -39,9 +39,12 @@ def vanish(broker: Broker, lease: Lease, outcome: Comparison) -> None:
         current = tx.lease(lease.id, lock=True)
         if current is None or current.state is not LeaseState.ACTIVE:
             return
-        gone = current.ending("vanished", tx.now()).ended(Proof.VERIFIED, tx.now())
+        gone = current.ending("vanished", tx.now())
+        if current.second_tap_at <= tx.now():  # else a renewal may be in flight: tapped as usual
+            gone = gone.ended(Proof.VERIFIED, tx.now())
         tx.save_lease(gone)
-        tx.record(lease_fact(FactKind.LEASE_VANISHED, gone, CLOCK, Proof.VERIFIED.value))
+        told = gone.proof.value if gone.proof else "waits"
+        tx.record(lease_fact(FactKind.LEASE_VANISHED, gone, CLOCK, told))
     outcome.vanished.append(lease.id)
 
 

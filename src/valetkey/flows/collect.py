@@ -14,10 +14,10 @@ from valetkey.flows.issue import issue
 from valetkey.flows.recording import grant_fact
 from valetkey.flows.request_credential import (
     asked_before,
-    counted_approvals,
     end_lost,
     next_generation,
     no_longer_than_granted,
+    said_before,
 )
 from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
@@ -46,7 +46,7 @@ def _first(
     if grant.state is GrantState.GRANTED:
         return next_generation(broker, tx, standing, grant, redeliver)
     grant.may_be_collected(tx.now())
-    weighed = weigh(broker, tx, standing, asked_before(grant), counted_approvals(tx, grant))
+    weighed = weigh(broker, tx, standing, asked_before(grant), said_before(tx, grant))
     weighed = no_longer_than_granted(weighed, grant)
     by = str(caller.principal)
     decision_id = broker.new_id("decision")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from valetkey.core.ask import Ask, GrantedTtl
 from valetkey.core.decision import Decision
@@ -14,10 +15,11 @@ from valetkey.ports import Broker
 
 @dataclass(frozen=True)
 class Explanation:
-    """A decision, and the time that would be granted."""
+    """A decision, and the time that would be granted; `life` with all renewals, if any."""
 
     decision: Decision
     ttl: GrantedTtl
+    life: timedelta | None = None
 
 
 def explain(broker: Broker, caller: Caller, ask: Ask) -> Explanation:
@@ -25,4 +27,4 @@ def explain(broker: Broker, caller: Caller, ask: Ask) -> Explanation:
     with refusals_about(ask.task_id), broker.store.transaction() as tx:
         standing = open_task(tx, caller, ask.task_id, str(ask.scope))
         weighed = weigh(broker, tx, standing, ask)
-    return Explanation(weighed.decision, weighed.ttl)
+    return Explanation(weighed.decision, weighed.ttl, weighed.life)

@@ -49,7 +49,8 @@ def _waits(lease: Lease, now: datetime) -> float:
     if lease.end_class is Proof.EXPIRED:
         until = lease.backend_expires_at
     else:
-        until = lease.second_tap_at if lease.activated_at is None else now
+        in_flight = lease.activated_at is None or lease.renewals > 0
+        until = lease.second_tap_at if in_flight else now
     return max((until - now).total_seconds(), 0.0)
 
 

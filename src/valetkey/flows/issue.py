@@ -79,7 +79,8 @@ def _activate(
     tx.hold_barrier()
     asked = order.lease
     standing = tx.standing(asked.task_id or "", asked.scope, asked.id)
-    problem = _no_longer_wanted(standing, asked, minted, tx.now())
+    too_long = minted.usable(tx.now()) > asked.granted_ttl
+    problem = no_longer_wanted(standing, tx.now(), too_long=too_long)
     lease = tx.lease(order.lease.id, lock=True)
     if lease is None:
         raise NotFound()
@@ -92,6 +93,7 @@ def _activate(
     if standing is not None:
         out = out.no_longer_than(standing.task.deadline_at)
     if lease.state is LeaseState.MINTING and problem is None:
+        out = out.to_be_acknowledged(order.wanted.definition.ack_within)
         tx.save_lease(out)
         tx.record(lease_fact(FactKind.LEASE_MINTED, out, "issuer"))
         return out, None
@@ -108,11 +110,11 @@ def _activate(
     return withheld, problem
 
 
-def _no_longer_wanted(
-    standing: Standing | None, lease: Lease, minted: Minted, now: datetime
+def no_longer_wanted(
+    standing: Standing | None, now: datetime, *, too_long: bool
 ) -> BrokerError | None:
     """Why the credential may not be handed out after all; kills were read after the barrier."""
-    if minted.usable(now) > lease.granted_ttl:
+    if too_long:
         return MintedTooLong()
     if standing is None:
         return LeaseEnded()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import Fact, FactKind
@@ -26,6 +27,7 @@ def lease_fact(kind: FactKind, lease: Lease, by: str, outcome: str = "done") -> 
         "backend_expires_at": lease.backend_expires_at.isoformat(),
         "fenced_at": lease.fenced_at.isoformat() if lease.fenced_at else None,
         "denied_at": lease.denied_at.isoformat() if lease.denied_at else None,
+        "renewable_for": _seconds(lease.renewable_for),
         "problem": lease.last_error,
     }
     return Fact(
@@ -61,6 +63,7 @@ def grant_fact(kind: FactKind, grant: Grant, task: Task, by: str, outcome: str) 
             "cut_by": grant.cut_by,
             "needs": dict(grant.needs),
             "untrusted_reason": grant.reason,
+            **({"renewable_for": life} if (life := _seconds(grant.renewable_for)) else {}),
         },
     )
 
@@ -119,6 +122,10 @@ def write_refusal(tx: Transaction, caller: Caller, error: BrokerError, about: st
         )
     )
     error.recorded = True
+
+
+def _seconds(duration: timedelta | None) -> int | None:
+    return int(duration.total_seconds()) if duration is not None else None
 
 
 def _limit(error: BrokerError) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from valetkey.core.ask import Ask, GrantedTtl
 from valetkey.core.errors import (
@@ -22,7 +22,7 @@ from valetkey.core.errors import (
 )
 from valetkey.core.grant import Grant, GrantState, approvals_by_group
 from valetkey.core.kill import Reach, refuse_if_killed
-from valetkey.core.lease import LIVE, Lease, LeaseState
+from valetkey.core.lease import LIVE, LOST, Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.flows.issue import issue
@@ -30,12 +30,8 @@ from valetkey.flows.recording import refusals_about
 from valetkey.flows.revoke import mark_ending
 from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
-from valetkey.flows.weigh import Weighed, open_task, settle_verdict, weigh, write_lease
+from valetkey.flows.weigh import Before, Weighed, open_task, settle_verdict, weigh, write_lease
 from valetkey.ports import Broker, Standing, Transaction
-
-LOST = frozenset({"redelivered", "vanished", "reappeared"})
-"""Why a delivered lease may have ended and still be given again; otherwise somebody took it away,
-or its time was over."""
 
 
 def request_credential(
@@ -78,9 +74,9 @@ def next_generation(
     if lease is None:
         raise RedeliveryRefused()
     refuse_second_delivery(broker, tx, lease, redeliver)
-    _refuse_too_many(broker, grant)
+    _refuse_too_many(broker, tx, grant)
     ask = asked_before(grant)
-    weighed = weigh(broker, tx, standing, ask, counted_approvals(tx, grant))
+    weighed = weigh(broker, tx, standing, ask, said_before(tx, grant))
     weighed = _no_longer_than_first(tx, no_longer_than_granted(weighed, grant), grant)
     decision_id = broker.new_id("decision")
     tx.record_decision(decision_id, weighed.decision)
@@ -116,13 +112,19 @@ def refuse_second_delivery(
 
 def asked_before(grant: Grant) -> Ask:
     """The ask that a grant came from."""
-    scope = Scope.parse(grant.scope)
-    return Ask(grant.task_id, scope, grant.granted_ttl, grant.reason, grant.idempotency_key)
+    return Ask(
+        grant.task_id,
+        Scope.parse(grant.scope),
+        grant.granted_ttl,
+        grant.reason,
+        grant.idempotency_key,
+        grant.renewable_for,
+    )
 
 
-def counted_approvals(tx: Transaction, grant: Grant) -> dict[str, int]:
-    """How many people of each group said yes to this grant."""
-    return approvals_by_group(grant.needs, tuple(tx.approvals(grant.id)))
+def said_before(tx: Transaction, grant: Grant, since: datetime | None = None) -> Before:
+    """How many people of each group said yes to this grant; since when its credential is out."""
+    return Before(approvals_by_group(grant.needs, tuple(tx.approvals(grant.id))), since)
 
 
 def no_longer_than_granted(weighed: Weighed, grant: Grant) -> Weighed:
@@ -137,14 +139,15 @@ def _no_longer_than_first(tx: Transaction, weighed: Weighed, grant: Grant) -> We
 
     Raises RedeliveryRefused when it is over.
     """
-    handed_out = (x for x in tx.leases_of_grant(grant.id) if x.activated_at is not None)
-    until = min((lease.expires_at for lease in handed_out), default=None)
-    if until is None:
+    ends = [lease.renewable_until or lease.expires_at for lease in _delivered(tx, grant)]
+    if not ends:
         return weighed
-    left = timedelta(seconds=math.ceil((until - weighed.now).total_seconds()))
+    left = timedelta(seconds=math.ceil((min(ends) - weighed.now).total_seconds()))
     if left <= timedelta(0):
         raise RedeliveryRefused("the time that was granted is over")
-    return weighed if weighed.ttl.ttl <= left else replace(weighed, ttl=GrantedTtl(left, "grant"))
+    life = min(weighed.life, left) if weighed.life is not None else None
+    ttl = weighed.ttl if weighed.ttl.ttl <= left else GrantedTtl(left, "grant")
+    return replace(weighed, ttl=ttl, life=life)
 
 
 def end_lost(
@@ -154,13 +157,19 @@ def end_lost(
     lease = tx.lease(lease_id, lock=True)
     if grant is None or lease is None or grant.lease_id != lease.id:
         raise RedeliveryRefused("that is not the latest lease of this request")
-    _refuse_too_many(broker, grant)
+    _refuse_too_many(broker, tx, grant)
     mark_ending(tx, [lease], "redelivered", str(caller.principal))
 
 
-def _refuse_too_many(broker: Broker, grant: Grant) -> None:
-    if grant.generation > broker.limits.redeliveries:
+def _refuse_too_many(broker: Broker, tx: Transaction, grant: Grant) -> None:
+    """Only what may have reached the asker counts; a mint that failed took nothing from anybody."""
+    if len(_delivered(tx, grant)) > broker.limits.redeliveries:
         raise RedeliveryRefused("a grant is redelivered three times at most")
+
+
+def _delivered(tx: Transaction, grant: Grant) -> list[Lease]:
+    """The leases of a grant whose credentials may have been handed out."""
+    return [x for x in tx.leases_of_grant(grant.id) if x.activated_at is not None]
 
 
 def _end_lost(broker: Broker, caller: Caller, ask: Ask, lease_id: str) -> None:

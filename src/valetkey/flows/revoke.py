@@ -31,14 +31,18 @@ def mark_ending(tx: Transaction, leases: Iterable[Lease], reason: str, by: str) 
 def revoke_lease(broker: Broker, caller: Caller, lease_id: str) -> Lease:
     """Revoke one lease: its agent, its owner or an operator may. Doing it twice is fine.
 
-    Raises NotFound for anybody else.
+    While it ends only to be given again, it is not given again. Raises NotFound for anybody else.
     """
+    by = str(caller.principal)
     with broker.store.transaction() as tx:
         lease = tx.lease(lease_id, lock=True)
         if lease is None or not may_end(caller, lease):
             raise NotFound()
-        marked = mark_ending(tx, [lease], "revoked", str(caller.principal))
-        return marked[0] if marked else lease
+        marked = mark_ending(tx, [lease], "revoked", by)
+        taken = lease.taken_away("revoked")
+        if taken is not lease and tx.save_lease(taken):
+            tx.record(lease_fact(FactKind.LEASE_TAKEN_AWAY, taken, by, "revoked"))
+        return marked[0] if marked else taken
 
 
 def may_end(caller: Caller, lease: Lease) -> bool:

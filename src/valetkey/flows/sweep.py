@@ -124,6 +124,8 @@ def _on_its_way(tx: Transaction, lease: Lease) -> Lease:
     if lease.state not in LIVE:
         return lease
     reason = "expired" if lease.state is LeaseState.ACTIVE else "mint_abandoned"
+    if lease.expires_at > tx.now() and lease.unacknowledged(tx.now()):
+        reason = "unacknowledged"
     claimed_until = lease.due_at
     ending = lease.ending(reason, tx.now()).claimed(claimed_until)
     tx.save_lease(ending)  # claimed in this transaction, so its fence has not moved

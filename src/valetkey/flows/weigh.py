@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from valetkey.core.agent import Agent
@@ -16,10 +16,11 @@ from valetkey.core.errors import (
     DeniedByPolicy,
     Killed,
     NotFound,
+    NotRenewable,
     PolicyBroken,
     TaskEnded,
 )
-from valetkey.core.facts import FactKind
+from valetkey.core.facts import Fact, FactKind
 from valetkey.core.grant import Grant, GrantState
 from valetkey.core.ids import LeaseId
 from valetkey.core.kill import Reach
@@ -33,8 +34,20 @@ from valetkey.ports import Broker, Deadline, PolicyEngine, Standing, Transaction
 
 
 @dataclass(frozen=True)
+class Before:
+    """What came before an ask: yeses by group, and since when its credential has been out."""
+
+    approvals: Mapping[str, int] = field(default_factory=dict)
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Weighed:
-    """One ask, looked at from all sides at one moment."""
+    """One ask, looked at from all sides at one moment.
+
+    `life` is how long in all renewals may keep it alive, counted from its activation; None for an
+    ask that is not to be renewed.
+    """
 
     now: datetime
     agent: Agent
@@ -43,6 +56,10 @@ class Weighed:
     decision: Decision
     ttl: GrantedTtl
     mint_by: Deadline
+    life: timedelta | None = None
+
+
+NOTHING_BEFORE = Before()
 
 
 def weigh(
@@ -50,12 +67,13 @@ def weigh(
     tx: Transaction,
     standing: Standing,
     ask: Ask,
-    approvals: dict[str, int] | None = None,
+    before: Before = NOTHING_BEFORE,
 ) -> Weighed:
-    """Decide one ask, writing nothing. The same for `request`, `collect` and `explain`.
+    """Decide one ask, writing nothing. The same for `request`, `collect`, `renew` and `explain`.
 
-    `standing` comes from `open_task` for the ask's scope, in this same transaction. Raises the
-    BrokerError that says why there is nothing to decide.
+    `standing` comes from `open_task` for the ask's scope, in this same transaction. Policy judges
+    the longest time that may be reached, renewals included. Raises the BrokerError that says why
+    there is nothing to decide.
     """
     task, agent = standing.task, standing.agent
     mint_by = broker.clock.deadline(broker.patience.mint_limit)  # never after `mint_until`
@@ -67,35 +85,52 @@ def weigh(
     if standing.kills:
         raise Killed()
     limits = [("scope", wanted.definition.max_ttl), ("task", _whole(task.deadline_at - now))]
-    first = lowest_ttl(ask.ttl, limits)
+    whole = _whole_life(broker, ask, wanted, task.deadline_at - (before.since or now))
     question = Question(
         agent=agent,
-        ttl=first.ttl,
+        ttl=whole or lowest_ttl(ask.ttl, limits).ttl,
         now=now,
         task_id=task.id,
         task_owner=task.owner,
         task_scopes=task.scopes,
         wanted=wanted,
-        approvals=approvals or {},
+        approvals=before.approvals,
         depth=task.depth,
         delegated_by=_delegator(standing),
     )
     decision = _of_all(rules.policy, question, standing)
-    last = lowest_ttl(first.ttl, [("policy", decision.max_ttl)])
-    ttl = last if last.cut_by != "asked" else first
-    return Weighed(now, agent, task, wanted, decision, ttl, mint_by)
+    by_policy = ("policy", decision.max_ttl)
+    ttl = lowest_ttl(ask.ttl, [*limits, by_policy])
+    life = lowest_ttl(whole, [by_policy]).ttl if whole is not None else None
+    return Weighed(now, agent, task, wanted, decision, ttl, mint_by, life)
+
+
+def _whole_life(
+    broker: Broker, ask: Ask, wanted: CataloguedScope, task_left: timedelta
+) -> timedelta | None:
+    """The longest it may live with all renewals, or None; raises NotRenewable, TaskEnded."""
+    if ask.renewable_for is None:
+        return None
+    if not broker.minters[wanted.target.minter].renews(wanted):
+        raise NotRenewable("what this target gives cannot be renewed")
+    limits = [("scope", wanted.definition.longest), ("task", _whole(task_left))]
+    return lowest_ttl(ask.renewable_for, limits).ttl
 
 
 def open_task(
-    tx: Transaction, caller: Caller, task_id: str, scope: str | None = None
+    tx: Transaction,
+    caller: Caller,
+    task_id: str,
+    scope: str | None = None,
+    lease_id: str | None = None,
 ) -> Standing:
     """The caller's own open task and its agent, the task held against ending meanwhile.
 
-    Takes the kill barrier first, then looks; kills of `scope` are looked at too. Raises NotFound,
-    TaskEnded, AgentNotAccepted, AgentDisabled.
+    Takes the kill barrier first, then looks; kills of `scope` and lease are looked at too. Raises
+    NotFound, TaskEnded, AgentNotAccepted, AgentDisabled.
     """
     tx.hold_barrier()
-    standing = tx.standing(task_id, scope)
+    standing = tx.standing(task_id, scope, lease_id)
     if standing is None:
         raise NotFound()
     standing.task.belongs_to(caller.agent_id, caller.jkt)
@@ -127,7 +162,7 @@ def settle_verdict(
     grant = _grant_of(broker, weighed, ask, caller, decision_id)
     by = str(caller.principal)
     if decision.outcome is Outcome.DENY:
-        error = _refusal(decision, decision_id)
+        error = refusal_of(decision, decision_id)
         grant = replace(grant, state=GrantState.REFUSED, refusal_code=error.code)
         tx.add_grant(grant)
         tx.record(grant_fact(FactKind.ASK_DENIED, grant, weighed.task, by, error.code))
@@ -183,11 +218,11 @@ def write_lease(
         due_at=mint_until,
         expires_at=now + ttl,
         backend_expires_at=second_tap_at + minter.longest_life(ttl),
+        renewable_for=weighed.life,
     )
     keep(replace(grant, lease_id=lease.id, generation=grant.generation + 1))
     tx.add_lease(lease)
-    written = lease_fact(FactKind.LEASE_WRITTEN, lease, "issuer")
-    tx.record(replace(written, decision_id=grant.decision_id))
+    tx.record(_written(lease, grant.decision_id))
     return Order(lease, weighed.wanted, weighed.mint_by)
 
 
@@ -199,11 +234,17 @@ def _make_room(broker: Broker, tx: Transaction, weighed: Weighed) -> None:
         raise BudgetSpent()
 
 
+def _written(lease: Lease, decision_id: str) -> Fact:
+    fact = lease_fact(FactKind.LEASE_WRITTEN, lease, "issuer")
+    return replace(fact, decision_id=decision_id)
+
+
 def what_people_see(
     broker: Broker, weighed: Weighed, grant: Grant, caller: Caller
 ) -> dict[str, object]:
     """Everything an approver is shown and bound to, by hash."""
     target = weighed.wanted.target
+    life = grant.renewable_for
     return {
         "agent": weighed.agent.name,
         "agent_id": weighed.agent.id,
@@ -213,6 +254,7 @@ def what_people_see(
         "on_behalf_of": weighed.task.on_behalf_of,
         "scope": grant.scope,
         "granted_ttl": int(grant.granted_ttl.total_seconds()),
+        **({} if life is None else {"renewable_for": int(life.total_seconds())}),
         "end_class": broker.minters[target.minter].end_class(weighed.wanted).value,
         "catalogue_digest": weighed.wanted.catalogue_digest,
         "target": target.name,
@@ -244,10 +286,12 @@ def _grant_of(
         created_at=weighed.now,
         waits_until=min(weighed.now + broker.limits.approval_wait, weighed.task.deadline_at),
         reason=ask.reason,
+        renewable_for=weighed.life,
     )
 
 
-def _refusal(decision: Decision, decision_id: str) -> BrokerError:
+def refusal_of(decision: Decision, decision_id: str) -> BrokerError:
+    """What a deny tells the caller."""
     if decision.problem is not None:
         return PolicyBroken(decision_id=decision_id)
     return DeniedByPolicy(decision_id=decision_id)

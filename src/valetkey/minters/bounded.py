@@ -20,7 +20,7 @@ from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.errors import MinterUnavailable, OutcomeUnknown
 from valetkey.core.ids import LeaseId
 from valetkey.core.lease import Handle, Proof
-from valetkey.ports import Deadline, Ending, Found, Lapse, Minted, Minter, Presence
+from valetkey.ports import Deadline, Ending, Found, Lapse, Minted, Minter, Presence, Renewed
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
@@ -110,9 +110,22 @@ class BoundedMinter:
         self, handle: Handle, wanted: CataloguedScope, ttl: timedelta, deadline: Deadline
     ) -> Minted:
         """Mint in the lane; raises OutcomeUnknown when it takes longer than one waits for it."""
-        future = self._lanes.submit(
-            f"mint {handle.target}", lambda: self._minter.mint(handle, wanted, ttl, deadline)
+        return self._awaited(
+            handle.target, lambda: self._minter.mint(handle, wanted, ttl, deadline)
         )
+
+    def renews(self, wanted: CataloguedScope) -> bool:
+        """As the minter says."""
+        return self._minter.renews(wanted)
+
+    def renew(self, handle: Handle, back_ref: str, ttl: timedelta, deadline: Deadline) -> Renewed:
+        """Renew in the lane of its target's mints; raises as `mint` does."""
+        return self._awaited(
+            handle.target, lambda: self._minter.renew(handle, back_ref, ttl, deadline)
+        )
+
+    def _awaited(self, target: str, work: Callable[[], Result]) -> Result:
+        future = self._lanes.submit(f"mint {target}", work)
         if future is None:
             raise MinterUnavailable("the target is busy", retry_after=2)
         try:

@@ -30,7 +30,7 @@ from valetkey.minters.bao import Bao, Login, NothingThere
 from valetkey.minters.inspector import Inspector
 from valetkey.minters.neighbours import Neighbours
 from valetkey.minters.pins import role_body, unpinned
-from valetkey.ports import Deadline, Ending, Found, Gone, Lapse, Minted, Presence
+from valetkey.ports import Deadline, Ending, Found, Gone, Lapse, Minted, Presence, Renewed
 
 VALID_UNTIL_SLACK = timedelta(seconds=5)  # the engine adds it to VALID UNTIL
 CLAIMS = "valetkey/data/claims"
@@ -108,6 +108,21 @@ class OpenBaoDatabase:
             back_ref=str(answer["lease_id"]),
             slack=VALID_UNTIL_SLACK,
         )
+
+    def renews(self, wanted: CataloguedScope) -> bool:
+        """The engine moves VALID UNTIL with its lease."""
+        return True
+
+    def renew(self, handle: Handle, back_ref: str, ttl: timedelta, deadline: Deadline) -> Renewed:
+        """Renew the engine's lease, which reads the role again: one that was deleted renews none.
+
+        The engine cuts the time so that the whole life stays within the role's `max_ttl`.
+        """
+        _in_time(deadline)
+        body = {"increment": int(ttl.total_seconds())}
+        answer = self._bao.call(self._logins.reader, "PUT", f"sys/leases/renew/{back_ref}", body)
+        seconds = timedelta(seconds=int(answer["lease_duration"]))
+        return Renewed(seconds, VALID_UNTIL_SLACK)
 
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
         """Delete the role, so that no frozen issuer can read it, and revoke what it gave."""
@@ -310,7 +325,7 @@ class OpenBaoDatabase:
         return [target for target in targets if target.minter == self._name]
 
     def _longest_ttl(self) -> timedelta:
-        ttls = (scope.max_ttl for target in self._targets() for scope in target.scopes.values())
+        ttls = (scope.longest for target in self._targets() for scope in target.scopes.values())
         return max(ttls, default=timedelta(0))
 
     def _handle(self, target: Target, name: str) -> Handle:

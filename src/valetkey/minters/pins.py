@@ -5,8 +5,10 @@ that `role_body` sends. Tried on OpenBao 2.7.2, whose rules these are:
 
 * Statements travel as one JSON text, not as a list: the ACL compares like with like, so a list
   never equals a pinned text and is refused.
-* `max_ttl` is pinned to the scope's, written `900s`; `default_ttl` is free, because it varies
-  with every ask, and the engine cuts it to `max_ttl` when it mints.
+* `max_ttl` is pinned to the scope's, written `900s`, or to its `max_life` where renewals may reach
+  that; `default_ttl` is free, because it varies with every ask, and the engine cuts it to
+  `max_ttl` when it mints.
+* `renew_statements` is not named, so it cannot be given, and the engine's own text renews.
 * The only capability is `create`: a role is written once, and a live role cannot be rewritten,
   not even with the same text. The minter must write each role exactly once.
 * A parameter that is not named here is refused, and every named one is required.
@@ -74,6 +76,22 @@ def forgotten_policy(mount: str) -> str:
         f'path "{mount}/creds/end-vk-*" {{ capabilities = ["read"] }}',
         f'path "sys/leases/revoke-prefix/{mount}/creds/end-vk-*" {{',
         '  capabilities = ["update", "sudo"]',
+        "}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def renewal_policy(mount: str) -> str:
+    """The part of the reader's policy with which it renews our leases, and only those.
+
+    The lease stands in the path, and no body can name another.
+    """
+    lines = [
+        f'path "sys/leases/renew/{mount}/creds/vk-*" {{',
+        '  capabilities = ["update"]',
+        '  required_parameters = ["increment"]',
+        '  allowed_parameters = { "increment" = [] }',
         "}",
         "",
     ]

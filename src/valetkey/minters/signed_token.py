@@ -10,11 +10,21 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from valetkey.core.catalogue import CataloguedScope
-from valetkey.core.errors import OutcomeUnknown
+from valetkey.core.errors import NotRenewable, OutcomeUnknown
 from valetkey.core.ids import LeaseId, Mark, short_digest
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
-from valetkey.ports import Deadline, Ending, Found, Gone, Lapse, LivesUntil, Minted, Presence
+from valetkey.ports import (
+    Deadline,
+    Ending,
+    Found,
+    Gone,
+    Lapse,
+    LivesUntil,
+    Minted,
+    Presence,
+    Renewed,
+)
 
 Sign = Callable[[Mapping[str, object]], str]
 
@@ -63,6 +73,14 @@ class SignedToken:
         }
         public = {"type": "jwt", "audience": wanted.target.audience, "expires_in": seconds}
         return Minted(Secret({"token": self._sign(claims)}, public), ttl, handle.name)
+
+    def renews(self, wanted: CataloguedScope) -> bool:
+        """A signature stands as it is: whoever needs more time asks for a new token."""
+        return False
+
+    def renew(self, handle: Handle, back_ref: str, ttl: timedelta, deadline: Deadline) -> Renewed:
+        """Raises NotRenewable."""
+        raise NotRenewable()
 
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
         """Introspection answers inactive from the moment the lease is ending; others must wait."""

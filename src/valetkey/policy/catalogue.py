@@ -35,6 +35,10 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,120}")
 _AUDIENCE = re.compile(r"(?:https?://|urn:)[!-~]{1,250}")
 _ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _KINDS = get_args(ParameterKind)
+_NEWER = frozenset({"max_life", "ack_within"})
+RENEWING = frozenset({"openbao-database"})
+"""The minters whose credentials can be renewed."""
+LONGEST_ACK = timedelta(minutes=10)
 
 
 def load_catalogue(folder: Path) -> Catalogue:
@@ -73,10 +77,12 @@ def digest_of(targets: Iterable[Target]) -> str:
 
 
 def _plain(value: object) -> object:
+    """JSON values; what is newer than the first digests is left out where it says nothing."""
     if isinstance(value, timedelta):
         return int(value.total_seconds())
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        said = {key: x for key, x in value.items() if x is not None or key not in _NEWER}
+        return {key: _plain(inner) for key, inner in said.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return value
@@ -206,6 +212,8 @@ def _scope(name: str, section: Section, target: Target) -> ScopeDefinition:
         max_ttl=max_ttl,
         parameters=_parameters(section),
         summary=section.text("summary", required=False) or "",
+        max_life=_max_life(section, target, max_ttl),
+        ack_within=_ack_within(section),
         **_statements(section, target),
     )
     if target.minter == "openbao-database" and target.connections:
@@ -215,6 +223,22 @@ def _scope(name: str, section: Section, target: Target) -> ScopeDefinition:
         check_session_policy(section, definition)
     section.finish()
     return definition
+
+
+def _max_life(section: Section, target: Target, max_ttl: timedelta) -> timedelta | None:
+    life = section.duration("max_life", required=False)
+    if life is not None and not max_ttl <= life <= LONGEST_TTL:
+        section.note(section.line_of("max_life"), "max_life is below max_ttl or over 12h")
+    if life is not None and target.minter not in RENEWING:
+        section.note(section.line_of("max_life"), "max_life: what this minter makes is not renewed")
+    return life
+
+
+def _ack_within(section: Section) -> timedelta | None:
+    within = section.duration("ack_within", required=False)
+    if within is not None and within > LONGEST_ACK:
+        section.note(section.line_of("ack_within"), "ack_within is over 10m")
+    return within
 
 
 def _place_of(message: str) -> str:

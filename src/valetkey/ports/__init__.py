@@ -33,6 +33,7 @@ from valetkey.core.outside import Lapse as Lapse
 from valetkey.core.outside import LivesUntil as LivesUntil
 from valetkey.core.outside import Minted as Minted
 from valetkey.core.outside import Presence as Presence
+from valetkey.core.outside import Renewed as Renewed
 from valetkey.core.task import Task
 from valetkey.ports.outside import Clock as Clock
 from valetkey.ports.outside import Deadline as Deadline
@@ -59,6 +60,12 @@ class Minter(Protocol):
         Raises MinterRefused, MinterUnavailable or OutcomeUnknown; after each of them the
         credential may exist.
         """
+
+    def renews(self, wanted: CataloguedScope) -> bool:
+        """Whether such a credential can be renewed."""
+
+    def renew(self, handle: Handle, back_ref: str, ttl: timedelta, deadline: Deadline) -> Renewed:
+        """Let it live for `ttl` from now, by the reference of its mint; else as `mint`."""
 
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
         """End it; idempotent; not found is Gone. Raises MinterUnavailable or MinterRefused."""

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from valetkey.core.catalogue import CataloguedScope
-from valetkey.core.errors import BrokerError, MinterUnavailable, OutcomeUnknown
+from valetkey.core.errors import (
+    BrokerError,
+    MinterRefused,
+    MinterUnavailable,
+    NotRenewable,
+    OutcomeUnknown,
+)
 from valetkey.core.ids import LeaseId, Mark, short_digest
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
@@ -22,6 +28,7 @@ from valetkey.ports import (
     LivesUntil,
     Minted,
     Presence,
+    Renewed,
 )
 
 
@@ -66,6 +73,11 @@ class FakeMinter:
     fail_probe: list[BrokerError] = field(default_factory=list)
     fail_found: list[BrokerError] = field(default_factory=list)
     after_found: Callable[[], None] = lambda: None
+    fail_renew: list[BrokerError] = field(default_factory=list)
+    fail_after_renew: list[BrokerError] = field(default_factory=list)
+    before_renew: Callable[[], None] = lambda: None
+    after_renew: Callable[[], None] = lambda: None
+    renewals: list[tuple[str, timedelta]] = field(default_factory=list)
     lingers: bool = False
     ends: int = 0
 
@@ -101,6 +113,27 @@ class FakeMinter:
         secret = Secret({"value": value}, {"type": "fake", "name": handle.name})
         minted = Minted(secret, ttl + self.extra_life, f"ref/{handle.name}")
         return minted if self.fenced_at is None else replace(minted, fenced_at=self.fenced_at())
+
+    def renews(self, wanted: CataloguedScope) -> bool:
+        """What can be cut can be renewed."""
+        return self.cuttable
+
+    def renew(self, handle: Handle, back_ref: str, ttl: timedelta, deadline: Deadline) -> Renewed:
+        """Let it live on, unless told to fail before or after; what is gone stays gone."""
+        self.before_renew()
+        if deadline.left() <= 0:
+            raise OutcomeUnknown("the attempt took too long and was given up")
+        if not self.cuttable:
+            raise NotRenewable()
+        if self.fail_renew:
+            raise self.fail_renew.pop(0)
+        if handle.name not in self.alive:
+            raise MinterRefused("there is nothing to renew")
+        self.renewals.append((handle.name, ttl))
+        self.after_renew()
+        if self.fail_after_renew:
+            raise self.fail_after_renew.pop(0)
+        return Renewed(ttl + self.extra_life)
 
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
         """Make it exist no longer, if it can be cut."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from valetkey.core.catalogue import CataloguedScope
@@ -21,19 +21,37 @@ from valetkey.ports import (
     LivesUntil,
     Minted,
     Presence,
+    Renewed,
 )
 from valetkey.testing.sim_steps import Alone, Steps
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One credential as the outside knows it. `asked_at`: when the call that made it was sent."""
+    """One credential as the outside knows it. `asked_at`: when the call that made it was sent.
+
+    `asked_by`: until when the renewal that made or kept it might be sent; None after a mint.
+    `as_asked`: it lives as long as was asked for, and not longer by a fault of the back end.
+    """
 
     name: str
     lease_id: LeaseId
     asked_at: datetime
     made_at: datetime
     lives_until: datetime
+    asked_by: datetime | None = None
+    as_asked: bool = True
+
+
+@dataclass(frozen=True)
+class Late:
+    """A call whose effect comes later. `asked_by` as for Thing: None for a mint."""
+
+    at: datetime
+    handle: Handle
+    asked_at: datetime
+    ttl: timedelta
+    asked_by: datetime | None = None
 
 
 @dataclass
@@ -42,6 +60,7 @@ class SimBackEnd:
 
     Omens of `mint`: refused, away, before (unknown, and nothing was made), after (unknown, and it
     was), late (unknown, and made within `request_limit`), longer (than asked, if it can be cut).
+    Of `renew`: the same, where a late one may even bring back what was ended since.
     With `denies` an end is only a refusal, and what it refuses lives on to its own end.
     Of `end`: refused, away, after (ended, and the answer lost). Of `look`: away.
     `asked` is told of each mint that is about to be sent in time.
@@ -59,9 +78,10 @@ class SimBackEnd:
     looks: bool = True
     request_limit: timedelta = timedelta(seconds=90)
     there: dict[str, Thing] = field(default_factory=dict)
-    coming: list[tuple[datetime, Handle, datetime, timedelta]] = field(default_factory=list)
+    coming: list[Late] = field(default_factory=list)
     asked: Callable[[Handle], None] = lambda handle: None
     made: Callable[[Thing], None] = lambda thing: None
+    prolonged: Callable[[Thing], None] = lambda thing: None
     unseen: set[LeaseId] = field(default_factory=set)
     _absent: dict[str, datetime] = field(default_factory=dict)
 
@@ -94,15 +114,46 @@ class SimBackEnd:
             raise OutcomeUnknown()
         if omen == "late":
             at = asked_at + self.request_limit * self.random()
-            self.coming.append((at, handle, asked_at, ttl))
+            self.coming.append(Late(at, handle, asked_at, ttl))
             raise OutcomeUnknown()
-        lifetime = ttl * 2 if omen == "longer" and self.cuttable else ttl
-        self._make(handle, asked_at, asked_at, lifetime)
+        longer = omen == "longer" and self.cuttable
+        lifetime = ttl * 2 if longer else ttl
+        self._make(Late(asked_at, handle, asked_at, lifetime), as_asked=not longer)
         self.steps.step("mint: answer", handle.target)
         if omen == "after":
             raise OutcomeUnknown()
         secret = Secret({"value": f"secret of {handle.name}"}, {"name": handle.name})
         return Minted(secret, lifetime, f"ref/{handle.name}")
+
+    def renews(self, wanted: CataloguedScope) -> bool:
+        """What can be cut can be renewed."""
+        return self.cuttable
+
+    def renew(self, handle: Handle, back_ref: str, ttl: timedelta, deadline: Deadline) -> Renewed:
+        """Let it live on, unless an omen says otherwise; whoever freezes in here acts late."""
+        self.steps.step("renew: deadline", handle.target)
+        if deadline.left() <= 0:
+            raise OutcomeUnknown("the attempt took too long and was given up")
+        by = self.now() + timedelta(seconds=deadline.left())
+        self.steps.step("renew: call", handle.target)
+        omen, asked_at = self.steps.omen("renew"), self.now()
+        if omen == "refused" or handle.name not in self.there:
+            raise MinterRefused()
+        if omen == "away":
+            raise MinterUnavailable()
+        if omen == "before":
+            raise OutcomeUnknown()
+        if omen == "late":
+            at = asked_at + self.request_limit * self.random()
+            self.coming.append(Late(at, handle, asked_at, ttl, by))
+            raise OutcomeUnknown()
+        longer = omen == "longer"
+        lifetime = ttl * 2 if longer else ttl
+        self._make(Late(asked_at, handle, asked_at, lifetime, by), as_asked=not longer)
+        self.steps.step("renew: answer", handle.target)
+        if omen == "after":
+            raise OutcomeUnknown()
+        return Renewed(lifetime)
 
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
         """Make it exist no longer, if it can be cut."""
@@ -174,10 +225,9 @@ class SimBackEnd:
     def time_passed(self) -> None:
         """What was to happen by now happens: late work is done, what only expires is gone."""
         now = self.now()
-        for late in [x for x in self.coming if x[0] <= now]:
+        for late in [x for x in self.coming if x.at <= now]:
             self.coming.remove(late)
-            at, handle, asked_at, ttl = late
-            self._make(handle, asked_at, at, ttl)
+            self._make(late)
         if self.denies or not self.cuttable:
             for name in [x.name for x in self.there.values() if x.lives_until <= now]:
                 del self.there[name]
@@ -187,11 +237,17 @@ class SimBackEnd:
         if self.steps.omen("look") != "ok":
             raise MinterUnavailable()
 
-    def _make(
-        self, handle: Handle, asked_at: datetime, at: datetime, lifetime: timedelta
-    ) -> None:
-        mark = Mark.read(handle.name)
+    def _make(self, done: Late, *, as_asked: bool = True) -> None:
+        """A mint makes it; a renewal prolongs it, or makes it again where it had been ended."""
+        name, mark = done.handle.name, Mark.read(done.handle.name)
         assert mark is not None
-        thing = Thing(handle.name, mark.lease_id, asked_at, at, at + lifetime)
-        self.there[handle.name] = thing
-        self.made(thing)
+        until = done.at + done.ttl
+        known = self.there.get(name)
+        as_asked = as_asked and (done.asked_by is None or done.asked_at <= done.asked_by)
+        thing = Thing(name, mark.lease_id, done.asked_at, done.at, until, done.asked_by, as_asked)
+        if known is not None and done.asked_by is not None:
+            thing = replace(thing, asked_at=known.asked_at, made_at=known.made_at, asked_by=None)
+        self.there[name] = thing
+        if known is None:
+            self.made(thing)
+        self.prolonged(thing)

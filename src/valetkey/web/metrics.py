@@ -15,7 +15,7 @@ from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.errors import BrokerError
 from valetkey.core.ids import LeaseId
 from valetkey.core.lease import Handle, Proof
-from valetkey.ports import Deadline, Ending, Found, Lapse, Minted, Minter, Presence
+from valetkey.ports import Deadline, Ending, Found, Lapse, Minted, Minter, Presence, Renewed
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -49,6 +49,9 @@ class Metrics:
             "knocks": _counter(self, "valetkey_knocks", "Unauthenticated requests", "code"),
             "mints": _histogram(self, "valetkey_mint_seconds", "Time to mint"),
             "ends": _histogram(self, "valetkey_end_seconds", "Time to end at the back end"),
+            "renewals": _histogram(
+                self, "valetkey_renew_seconds", "Time to renew at the back end"
+            ),
         }
         for name, metric in made.items():
             object.__setattr__(self, name, metric)
@@ -61,6 +64,7 @@ class Metrics:
     knocks: Counter = field(init=False)
     mints: Histogram = field(init=False)
     ends: Histogram = field(init=False)
+    renewals: Histogram = field(init=False)
 
     def text(self, counts: Counts) -> bytes:
         """The exposition; a database that does not answer shows as `valetkey_store_up 0`."""
@@ -99,6 +103,15 @@ class TimedMinter:
         """Mint, timed."""
         with _timed(self.metrics.mints, handle.target):
             return self.inner.mint(handle, wanted, ttl, deadline)
+
+    def renews(self, wanted: CataloguedScope) -> bool:
+        """As the minter says."""
+        return self.inner.renews(wanted)
+
+    def renew(self, handle: Handle, back_ref: str, ttl: timedelta, deadline: Deadline) -> Renewed:
+        """Renew, timed."""
+        with _timed(self.metrics.renewals, handle.target):
+            return self.inner.renew(handle, back_ref, ttl, deadline)
 
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
         """End, timed."""

@@ -55,6 +55,8 @@ STATUS: Final[Mapping[type[BrokerError], int]] = {
     errors.AlreadyDecided: 409,
     errors.StillWaiting: 409,
     errors.LeaseEnded: 409,
+    errors.NotRenewable: 409,
+    errors.NotStuck: 409,
     errors.NameTaken: 409,
     errors.BindingTaken: 409,
     errors.InvalidRequest: 422,

@@ -120,6 +120,12 @@ class Lease(Answer):
     tries: int
     problem: str | None
     renew_by: datetime | None
+    renewable_until: datetime | None
+    renewals: int
+    ack_by: datetime | None
+    acknowledged_at: datetime | None
+    written_off_by: str | None
+    written_off_reason: str | None
 
 
 class Need(Answer):
@@ -149,6 +155,7 @@ class Grant(Answer):
     agent_id: str
     requested_ttl: int
     granted_ttl: int
+    renewable_for: int | None
     cut_by: str
     needs: list[Need]
     waits_until: datetime
@@ -183,6 +190,7 @@ class Explanation(Answer):
     needs: list[Need]
     requested_ttl: int
     granted_ttl: int
+    renewable_for: int | None
     cut_by: str
     problem: str | None
 
@@ -298,6 +306,8 @@ class OfferedScope(Answer):
     mutates: bool
     parameters: list[Parameter]
     max_ttl: int
+    max_life: int | None
+    ack_within: int | None
     end_class: Proof | None
 
 

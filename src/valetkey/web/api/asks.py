@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 
-from valetkey.core.ask import Ask, ttl_of
+from valetkey.core.ask import Ask, life_of, ttl_of
 from valetkey.core.errors import InvalidRequest
 from valetkey.core.kill import Height
 from valetkey.core.leak import LONGEST
@@ -138,25 +138,35 @@ class ExplainAsk(Body):
     task: Id
     scope: ScopeText
     ttl: Ttl
+    renewable_for: Ttl | None = None
 
     def value(self) -> Ask:
         """The same in core terms."""
-        task = path_id("task", self.task)
-        return Ask(task, Scope.parse(self.scope), ttl_of(self.ttl), "", "")
+        task, ttl = path_id("task", self.task), ttl_of(self.ttl)
+        life = life_of(self.renewable_for, ttl)
+        return Ask(task, Scope.parse(self.scope), ttl, "", "", life)
 
 
 class CredentialAsk(Body):
-    """One ask for a credential; `ttl` in seconds."""
+    """One ask for a credential; `ttl` in seconds, and `renewable_for` with all renewals."""
 
     task: Id
     scope: ScopeText
     ttl: Ttl
+    renewable_for: Ttl | None = None
     reason: Annotated[str, StringConstraints(max_length=1000)] = ""
 
     def value(self, idempotency_key: str) -> Ask:
         """The same in core terms; raises NotFound, InvalidTtl and what Scope.parse does."""
         task, ttl = path_id("task", self.task), ttl_of(self.ttl)
-        return Ask(task, Scope.parse(self.scope), ttl, self.reason, idempotency_key)
+        scope, life = Scope.parse(self.scope), life_of(self.renewable_for, ttl)
+        return Ask(task, scope, ttl, self.reason, idempotency_key, life)
+
+
+class WriteOffAsk(Body):
+    """Why a stuck lease is given up, for whoever looks later."""
+
+    reason: Said
 
 
 class LeakAsk(Body):

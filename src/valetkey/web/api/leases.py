@@ -1,4 +1,4 @@
-"""`/v1/leases`: look, revoke, and the lineage of one lease."""
+"""`/v1/leases`: look, renew, acknowledge, revoke, write off, and the lineage of one lease."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
+from valetkey.flows import acknowledge as acknowledgement
 from valetkey.flows import look
+from valetkey.flows import renew as renewal
+from valetkey.flows import write_off as writing_off
 from valetkey.flows.revoke import revoke_lease
 from valetkey.web.api import answers, shapes
-from valetkey.web.auth import AgentOrPerson, Person
+from valetkey.web.api.asks import WriteOffAsk
+from valetkey.web.auth import Agent, AgentOrPerson, PacedAgent, Person, Room
 from valetkey.web.bodies import Nothing, reads
 from valetkey.web.desk import At
 from valetkey.web.paper import answers as responses
@@ -57,3 +61,45 @@ def revoke(
     """Start ending a lease; doing it twice is fine."""
     ending = revoke_lease(desk.broker, caller, path_id("lease", lease_id))
     return JSONResponse(shapes.lease(ending), 202)
+
+
+@router.post(
+    "/{lease_id}/renew", responses=responses(s200=answers.Lease), openapi_extra=takes(Nothing)
+)
+def renew(
+    lease_id: str,
+    caller: PacedAgent,
+    _: Annotated[Nothing, Depends(reads(Nothing))],
+    desk: At,
+    room: Room,
+) -> JSONResponse:
+    """Let the same credential live for another TTL, before `renew_by`."""
+    renewed = renewal.renew(desk.broker, caller, path_id("lease", lease_id))
+    return JSONResponse(shapes.lease(renewed))
+
+
+@router.post(
+    "/{lease_id}/ack", responses=responses(s200=answers.Lease), openapi_extra=takes(Nothing)
+)
+def acknowledge(
+    lease_id: str, caller: Agent, _: Annotated[Nothing, Depends(reads(Nothing))], desk: At
+) -> JSONResponse:
+    """Say that the credential came; the lease as it is, also when that comes too late."""
+    noted = acknowledgement.acknowledge(desk.broker, caller, path_id("lease", lease_id))
+    return JSONResponse(shapes.lease(noted))
+
+
+@router.post(
+    "/{lease_id}/write-off",
+    responses=responses(s200=answers.Lease),
+    openapi_extra=takes(WriteOffAsk),
+)
+def write_off(
+    lease_id: str,
+    caller: Person,
+    asked: Annotated[WriteOffAsk, Depends(reads(WriteOffAsk))],
+    desk: At,
+) -> JSONResponse:
+    """Give up a stuck lease: an operator, by name, with a reason and a login fresh for it."""
+    gone = writing_off.write_off(desk.broker, caller, path_id("lease", lease_id), asked.reason)
+    return JSONResponse(shapes.lease(gone))

@@ -115,7 +115,13 @@ def lease(one: Lease) -> Json:
         "ended_at": _at(one.ended_at),
         "tries": one.tries,
         "problem": one.last_error,
-        "renew_by": None,
+        "renew_by": _at(one.renew_by),
+        "renewable_until": _at(one.renewable_until),
+        "renewals": one.renewals,
+        "ack_by": _at(one.ack_by),
+        "acknowledged_at": _at(one.acknowledged_at),
+        "written_off_by": one.written_off_by,
+        "written_off_reason": one.written_off_reason,
     }
 
 
@@ -131,6 +137,7 @@ def grant(seen: SeenGrant) -> Json:
         "agent_id": one.agent_id,
         "requested_ttl": _seconds(one.requested_ttl),
         "granted_ttl": _seconds(one.granted_ttl),
+        "renewable_for": _maybe(one.renewable_for),
         "cut_by": one.cut_by,
         "needs": needs(one.needs),
         "waits_until": _at(one.waits_until),
@@ -233,6 +240,7 @@ def explanation(one: Explanation, asked: timedelta) -> Json:
         "needs": needs(decision.needs),
         "requested_ttl": _seconds(asked),
         "granted_ttl": _seconds(one.ttl.ttl),
+        "renewable_for": _maybe(one.life),
         "cut_by": one.ttl.cut_by,
         "problem": decision.problem,
     }
@@ -303,6 +311,8 @@ def _scope(broker: Broker, wanted: CataloguedScope) -> Json:
         "mutates": definition.mutates,
         "parameters": [_parameter(one) for one in definition.parameters],
         "max_ttl": _seconds(definition.max_ttl),
+        "max_life": _maybe(definition.max_life),
+        "ack_within": _maybe(definition.ack_within),
         "end_class": minter.end_class(wanted).value if minter else None,
     }
 
@@ -314,6 +324,10 @@ def _parameter(one: Parameter) -> Json:
     if one.kind == "integer":
         shape.update(minimum=one.minimum, maximum=one.maximum)
     return shape
+
+
+def _maybe(duration: timedelta | None) -> int | None:
+    return _seconds(duration) if duration is not None else None
 
 
 def _seconds(duration: timedelta) -> int:

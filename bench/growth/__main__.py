@@ -14,7 +14,9 @@ from bench.growth.draining import draining
 from bench.growth.idle import idle
 from bench.growth.killing import killing
 from bench.growth.lagging import lagging
+from bench.growth.orphans import orphans
 from bench.growth.report import Found, load, told
+from bench.growth.size import claiming, comparing, starting
 
 Part = Callable[[Ground, argparse.Namespace], list[Found]]
 PARTS: Mapping[str, Part] = {
@@ -22,6 +24,10 @@ PARTS: Mapping[str, Part] = {
     "kill": lambda ground, wanted: killing(ground, wanted.killed, wanted.rounds),
     "drain": lambda ground, wanted: draining(ground, wanted.due),
     "lag": lambda ground, wanted: lagging(ground, wanted.rate),
+    "claim": lambda ground, wanted: claiming(ground, wanted.rows, wanted.rows // 10),
+    "start": lambda ground, wanted: starting(ground, wanted.rows // 10, wanted.rounds),
+    "orphans": lambda ground, wanted: orphans(ground, wanted.kills),
+    "compare": lambda ground, wanted: comparing(ground, wanted.rows // 100, wanted.rounds),
 }
 
 
@@ -48,6 +54,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--due", type=int, default=5000, help="leases that come due at once")
     parser.add_argument("--killed", type=int, default=1000, help="leases under a kill")
     parser.add_argument("--rate", type=int, default=100, help="leases due each second")
+    parser.add_argument("--rows", type=int, default=10**7, help="live leases to claim among")
+    parser.add_argument("--kills", type=int, default=100, help="SIGKILLs while issuing")
     parser.add_argument("--only", nargs="*", choices=tuple(PARTS), default=tuple(PARTS))
     return parser.parse_args()
 

@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import uuid6
 import yaml
 
 from bench.direct import DirectDatabase
-from bench.ground import FOUR, SCOPES, Ground, sqlalchemy_url
+from bench.ground import FOUR, SCOPES, Ground
 from bench.served import provide_agent
 from valetkey.bootstrap import House, load_settings, open_house
 from valetkey.core.agent import Agent
@@ -22,7 +23,6 @@ from valetkey.core.ask import Ask
 from valetkey.core.ids import encode_id
 from valetkey.core.principal import Caller, Principal
 from valetkey.core.scope import Scope
-from valetkey.devstack import orders
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.start_task import Plan, start_task
 from valetkey.flows.verdicts import Issued
@@ -119,6 +119,12 @@ class Eyes:
             row = connection.execute(query, values or None).fetchone()
         return float(row[0]) if row else 0.0
 
+    def rows(self, query: str, database: str = "valetkey") -> list[tuple[Any, ...]]:
+        """All rows that a query gives."""
+        dsn = self.ground.stack.superuser_dsn(database)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            return connection.execute(query).fetchall()
+
     def do(self, *statements: str, database: str = "valetkey") -> None:
         """Run statements one after the other."""
         dsn = self.ground.stack.superuser_dsn(database)
@@ -130,11 +136,3 @@ class Eyes:
         """How many roles of the target look like this."""
         return int(self.value("SELECT count(*) FROM pg_roles WHERE rolname LIKE %s", like))
 
-
-def copied(ground: Ground, name: str) -> str:
-    """A copy of the broker's database, with its rows and installation; the settings for it."""
-    sql = f"CREATE DATABASE {name} TEMPLATE valetkey OWNER {orders.OWNER} STRATEGY FILE_COPY"
-    Eyes(ground).do(sql, f"GRANT CONNECT ON DATABASE {name} TO {orders.APP}", database="postgres")
-    app = ground.stack.app_dsn().replace("/valetkey", f"/{name}")
-    (ground.folder / f"{name}.url").write_text(sqlalchemy_url(app))
-    return variant(ground, name, database__url_file=f"{name}.url")

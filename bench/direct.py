@@ -12,14 +12,25 @@ from bench.load import Client
 
 
 class DirectDatabase:
-    """Reads credentials of ready-made roles; revokes each lease, synchronously."""
+    """Reads credentials of ready-made roles; revokes each lease, synchronously.
 
-    def __init__(self, where: Mapping[str, str], lanes: int) -> None:
+    A call that takes longer than `patience` (seconds) has failed.
+    """
+
+    def __init__(
+        self,
+        where: Mapping[str, str],
+        lanes: int,
+        mount: str = DIRECT_MOUNT,
+        patience: float = 30.0,
+    ) -> None:
         self._where, self._lanes = where, itertools.cycle(range(lanes))
+        self._mount, self._patience = mount, patience
 
     def client(self) -> Client:
         """One hvac client, as an application has one for each thread."""
-        return _Database(_stock(self._where), f"ready-{next(self._lanes)}")
+        stock = _stock(self._where, self._patience)
+        return _Database(stock, self._mount, f"ready-{next(self._lanes)}")
 
     def settle(self) -> int:
         """Every revocation was waited for."""
@@ -42,12 +53,12 @@ class DirectToken:
 
 
 class _Database:
-    def __init__(self, client: hvac.Client, role: str) -> None:
-        self._client, self._role = client, role
+    def __init__(self, client: hvac.Client, mount: str, role: str) -> None:
+        self._client, self._mount, self._role = client, mount, role
 
     def mint(self) -> str:
         engine = self._client.secrets.database
-        answer = engine.generate_credentials(self._role, mount_point=DIRECT_MOUNT)
+        answer = engine.generate_credentials(self._role, mount_point=self._mount)
         return str(answer["lease_id"])
 
     def end(self, name: str) -> None:
@@ -66,5 +77,5 @@ class _Token:
         self._client.auth.token.revoke_accessor(name)
 
 
-def _stock(where: Mapping[str, str]) -> hvac.Client:
-    return hvac.Client(url=where["address"], token=where["token"])
+def _stock(where: Mapping[str, str], patience: float = 30.0) -> hvac.Client:
+    return hvac.Client(url=where["address"], token=where["token"], timeout=patience)

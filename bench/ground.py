@@ -46,11 +46,12 @@ LIMITS = {
     "burst": 8000,
 }
 """One agent stands for all of them here, and must not be slowed down."""
-FOUR, ONE, TOKENS = "orders-db", "orders-one", "reports-api"
+FOUR, ONE, TOKENS, SECOND = "orders-db", "orders-one", "reports-api", "second-db"
 SCOPES = {
     FOUR: "orders-db:read{region=eu}",
     ONE: "orders-one:read{region=eu}",
     TOKENS: "reports-api:export{report=daily}",
+    SECOND: "second-db:read{region=eu}",
 }
 _DIRECT_POLICY = f"""
 path "{DIRECT_MOUNT}/creds/*" {{ capabilities = ["read"] }}
@@ -205,7 +206,7 @@ def _direct_side(stack: Stack, catalogue: Catalogue) -> str:
         root.write(f"sys/mounts/{DIRECT_MOUNT}", type="database")
     password = provision.new_password()
     manager = "direct_manager"
-    _make_manager(stack, manager, password)
+    make_manager(stack, manager, password)
     target = catalogue.targets[FOUR]
     for number, lane in enumerate(target.connections):
         root.write(
@@ -234,7 +235,7 @@ def _direct_side(stack: Stack, catalogue: Catalogue) -> str:
     return str(made["auth"]["client_token"])
 
 
-def _make_manager(stack: Stack, name: str, password: str) -> None:
+def make_manager(stack: Stack, name: str, password: str) -> None:
     """A connection user with exactly the rights of the broker's own."""
     import psycopg
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from bench.__main__ import circumstances, servers
 from bench.ground import Ground, Standing
 from bench.growth.draining import draining
+from bench.growth.hanging import hanging
 from bench.growth.idle import idle
 from bench.growth.killing import killing
 from bench.growth.lagging import lagging
 from bench.growth.orphans import orphans
+from bench.growth.outage import outage
 from bench.growth.report import Found, load, told
 from bench.growth.size import claiming, comparing, starting
 
@@ -27,6 +29,8 @@ PARTS: Mapping[str, Part] = {
     "claim": lambda ground, wanted: claiming(ground, wanted.rows, wanted.rows // 10),
     "start": lambda ground, wanted: starting(ground, wanted.rows // 10, wanted.rounds),
     "orphans": lambda ground, wanted: orphans(ground, wanted.kills),
+    "hang": lambda ground, wanted: hanging(ground, wanted.rounds),
+    "outage": lambda ground, wanted: outage(ground, wanted.away, 20),
     "compare": lambda ground, wanted: comparing(ground, wanted.rows // 100, wanted.rounds),
 }
 
@@ -56,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=100, help="leases due each second")
     parser.add_argument("--rows", type=int, default=10**7, help="live leases to claim among")
     parser.add_argument("--kills", type=int, default=100, help="SIGKILLs while issuing")
+    parser.add_argument("--away", type=float, default=60, help="seconds a target is away")
     parser.add_argument("--only", nargs="*", choices=tuple(PARTS), default=tuple(PARTS))
     return parser.parse_args()
 

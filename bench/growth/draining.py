@@ -6,10 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-import hvac
-
-from bench.ground import DIRECT_MOUNT, Ground
-from bench.growth.filling import Eyes, house, mint, mint_directly
+from bench.ground import Ground
+from bench.growth.filling import Eyes, end_lazily, house, mint, mint_directly
 from bench.growth.report import Found, told
 from bench.served import Server
 
@@ -29,21 +27,12 @@ def draining(ground: Ground, count: int) -> list[Found]:
         ours = _rates(count, lambda: eyes.do(DUE), lambda: int(eyes.value(UNENDED)))
         spent = (server.processor() - spent) * 1000 / count
     mint_directly(ground, count)
-    plain = _rates(count, lambda: _lazily(ground), lambda: eyes.roles("v-%"))
+    plain = _rates(count, lambda: end_lazily(ground), lambda: eyes.roles("v-%"))
     told(f"  broker, each proven gone           {_row(ours)}   roles left: {eyes.roles('vk-%')}")
     told(f"  OpenBao, lazy revoke-prefix        {_row(plain)}   roles left: {eyes.roles('v-%')}")
     told(f"  broker process {spent:.1f} ms of CPU each")
     ratios = [one / other for one, other in zip(ours, plain, strict=True)]
     return [Found(f"drain of {count} due: rate / OpenBao lazy prefix, by fifths", ">= 0.8", ratios)]
-
-
-def _lazily(ground: Ground) -> None:
-    """202 for each prefix; OpenBao's expiration workers do the rest, from the first on."""
-    given = ground.direct()
-    client = hvac.Client(url=given["address"], token=given["token"], timeout=600)
-    for lane in range(4):
-        path = f"/v1/sys/leases/revoke-prefix/{DIRECT_MOUNT}/creds/ready-{lane}"
-        client.adapter.put(path, json={"sync": False})
 
 
 def _rates(count: int, begin: Callable[[], None], left: Callable[[], int]) -> list[float]:

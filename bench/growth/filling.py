@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import hvac
 import psycopg
 import uuid6
 import yaml
 
 from bench.direct import DirectDatabase
-from bench.ground import FOUR, SCOPES, Ground
+from bench.ground import DIRECT_MOUNT, FOUR, SCOPES, Ground
 from bench.served import provide_agent
 from valetkey.bootstrap import House, load_settings, open_house
 from valetkey.core.agent import Agent
@@ -75,9 +76,9 @@ def mint(opened: House, count: int, target: str = FOUR) -> list[str]:
         return sorted(threads.map(one, asks))
 
 
-def mint_directly(ground: Ground, count: int) -> None:
+def mint_directly(ground: Ground, count: int, mount: str = DIRECT_MOUNT) -> None:
     """Live leases of the direct side's four ready-made roles, on four configurations."""
-    side = DirectDatabase(ground.direct(), 4)
+    side = DirectDatabase(ground.direct(), 4, mount)
     clients = [side.client() for _ in range(8)]
 
     def share(number: int) -> None:
@@ -136,3 +137,12 @@ class Eyes:
         """How many roles of the target look like this."""
         return int(self.value("SELECT count(*) FROM pg_roles WHERE rolname LIKE %s", like))
 
+
+
+def end_lazily(ground: Ground, mount: str = DIRECT_MOUNT) -> None:
+    """202 for each role's prefix; OpenBao's expiration workers do the rest, from the first on."""
+    given = ground.direct()
+    client = hvac.Client(url=given["address"], token=given["token"], timeout=600)
+    for lane in range(4):
+        path = f"/v1/sys/leases/revoke-prefix/{mount}/creds/ready-{lane}"
+        client.adapter.put(path, json={"sync": False})

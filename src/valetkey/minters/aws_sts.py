@@ -16,7 +16,13 @@ from typing import Any
 
 from valetkey.core.catalogue import Catalogue, CataloguedScope
 from valetkey.core.cut import SKEW
-from valetkey.core.errors import BrokerError, MinterRefused, MinterUnavailable, OutcomeUnknown
+from valetkey.core.errors import (
+    BrokerError,
+    MinterRefused,
+    MinterUnavailable,
+    NotRenewable,
+    OutcomeUnknown,
+)
 from valetkey.core.ids import LeaseId, Mark, short_digest
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
@@ -25,7 +31,7 @@ from valetkey.minters.aws_clients import AwsClients, keys_of
 from valetkey.minters.aws_cut import NAME, Cutter
 from valetkey.minters.aws_errors import AWS_TROUBLE, spoken
 from valetkey.minters.aws_policy import TAG, refuse_foreign, tag_value
-from valetkey.ports import Deadline, Ending, Found, Lapse, LivesUntil, Minted, Presence
+from valetkey.ports import Deadline, Ending, Found, Lapse, LivesUntil, Minted, Presence, Renewed
 
 SHORTEST = timedelta(seconds=900)
 ASKED_AGAIN = 20.0
@@ -98,6 +104,14 @@ class AwsSts:
             slack=SKEW,
             fenced_at=fence,
         )
+
+    def renews(self, wanted: CataloguedScope) -> bool:
+        """A session ends when it was said to: whoever needs more time asks for another."""
+        return False
+
+    def renew(self, handle: Handle, back_ref: str, ttl: timedelta, deadline: Deadline) -> Renewed:
+        """Raises NotRenewable."""
+        raise NotRenewable()
 
     def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
         """Have it refused until its own end; past its fence that is waited for alone."""

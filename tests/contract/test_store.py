@@ -15,7 +15,7 @@ from valetkey.core.grant import GrantState
 from valetkey.core.kill import Height, Reach, stops
 from valetkey.core.lease import Handle, LeaseState, Patience, Proof
 from valetkey.core.task import TaskState
-from valetkey.ports import Store
+from valetkey.ports import Mine, Store
 
 CLAIM = timedelta(seconds=20)
 
@@ -329,6 +329,23 @@ def test_a_claim_can_be_of_named_leases_but_not_of_full_targets(
         assert tx.claim_due(9, CLAIM, ("lease_0003", "lease_9"), ()) == []
         assert [x.id for x in tx.claim_due(1, CLAIM, (), ())] == ["lease_0002"]
         assert [x.id for x in tx.claim_due(9, CLAIM, ("lease_0001",), ())] == ["lease_0001"]
+
+
+def test_a_claim_can_be_of_the_minters_one_has(grounded: Store, some: Examples) -> None:
+    """What another minter made is left as it was, until nobody took it for long."""
+    lunar = replace(some.due(1).handle, minter="lunar")
+    with grounded.transaction() as tx:
+        tx.add_lease(some.due(1, ago=9, handle=lunar))
+        tx.add_lease(some.due(2))
+    with grounded.transaction() as tx:
+        assert [x.id for x in tx.claim_due(9, CLAIM, (), (), Mine(["fake", "other"], MINUTE))] == ["lease_0002"]
+        assert tx.claim_due(9, CLAIM, (), (), Mine([], MINUTE)) == []
+        assert [x.id for x in tx.left_alone(["fake"], 9)] == ["lease_0001"]
+        assert list(tx.left_alone(["fake", "lunar"], 9)) == []
+        left = tx.lease("lease_0001")
+        assert left is not None and (left.tries, left.fence) == (0, 1)
+        forsaken = tx.claim_due(9, CLAIM, (), (), Mine(["fake"], timedelta(seconds=1)))
+        assert [x.id for x in forsaken] == ["lease_0001"]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,6 @@ NOT_RUN: Mapping[str, str] = {
     "F23": "not written yet",
     "F26": "not written yet",
     "F27": "not written yet",
-    "F40": "not written yet: two versions on one database",
     "F41": "not written yet",
     "F42": "history is not sealed yet, so no verifier could name an edited range",
     "F44": "there is no minter for AWS yet",

@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import CheckConstraint, create_engine, inspect
 
 from tests.contract.databases import Databases
+from tests.faults.rows import row
 from valetkey.store.migrations import _configuration, behind, migrate, unmigrate
 from valetkey.store.sql_store import open_store
 from valetkey.store.tables import metadata
@@ -47,6 +48,20 @@ def test_a_schema_that_is_older_than_this_version_is_seen(empty: str) -> None:
     migrate(empty)
     assert not behind(store.schema())
     assert not behind("9999")
+    store.close()
+
+
+@row("F40")
+def test_a_schema_that_is_newer_than_this_version_is_left_alone(empty: str) -> None:
+    """An older version's `migrate`, as in a rollback, changes nothing and says so."""
+    assert migrate(empty)
+    with psycopg.connect(empty.replace("+psycopg", "")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = tables_of(empty)
+    assert not migrate(empty)
+    assert tables_of(empty) == before
+    store = open_store(empty, pool=2)
+    assert store.schema() == "9999"
     store.close()
 
 

@@ -60,12 +60,13 @@ def migrate(ctx: click.Context, config: Path | None, as_json: bool) -> None:
         if file is None:
             raise click.UsageError("database.migration_url_file is not set")
         url = read_secret(file)
-        bring_up(url, app_role=settings.database.app_role)
+        ours = bring_up(url, app_role=settings.database.app_role)
         store = open_store(url)
         installation = store.installation()
         store.close()
-        told = {"migrated": True, "installation": installation}
-        screen.show(told, {"schema": "is at this version", "installation": installation})
+        stands = "is at this version" if ours else "is a newer version's, and left as it is"
+        told = {"migrated": ours, "installation": installation}
+        screen.show(told, {"schema": stands, "installation": installation})
         return DONE
 
     ctx.exit(_with_settings(screen, config, run))

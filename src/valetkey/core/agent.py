@@ -41,7 +41,7 @@ class Agent:
         """Raise AgentNotAccepted or AgentDisabled when the agent may not ask now."""
         if self.state is AgentState.PROPOSED:
             raise AgentNotAccepted()
-        if self.state is AgentState.DISABLED:
+        if self.state is not AgentState.ACCEPTED:
             raise AgentDisabled()
 
     def bounds(self, scope: Scope) -> None:

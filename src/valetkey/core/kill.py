@@ -10,6 +10,7 @@ from typing import Final
 
 from valetkey.core.errors import BrokerError, Killed
 from valetkey.core.scope import Scope
+from valetkey.core.words import is_known
 
 VENDOR: Final = "vendor"
 """The agents' label that a kill of a vendor looks at."""
@@ -65,7 +66,10 @@ class Reach:
 
 
 def stops(kill: Kill, reach: Reach) -> bool:
-    """True when the kill covers this piece of authority; an unknown part is never matched."""
+    """True when the kill covers this piece of authority; an unknown part is never matched.
+
+    Nor is anything by a kill of a height that only a newer version knows: nothing ends by it here.
+    """
     if kill.height is Height.EVERYTHING:
         return True
     if kill.height is Height.SCOPE:
@@ -78,13 +82,21 @@ def stops(kill: Kill, reach: Reach) -> bool:
         Height.VENDOR: reach.vendor,
         Height.ISSUER: reach.issuer,
         Height.TARGET: reach.target,
-    }[kill.height]
+    }.get(kill.height)
     return kill.subject == part
+
+
+def may_stop(kill: Kill, reach: Reach) -> bool:
+    """True unless the kill surely leaves this alone: nothing new is given under what it is not.
+
+    A kill of a height that only a newer version knows may cover anything.
+    """
+    return stops(kill, reach) or not is_known(kill.height)
 
 
 def refuse_if_killed(kills: Iterable[Kill], reach: Reach) -> None:
     """Raise Killed when any kill in force covers the reach."""
-    if any(stops(kill, reach) for kill in kills):
+    if any(may_stop(kill, reach) for kill in kills):
         raise Killed()
 
 

@@ -85,7 +85,7 @@ class Task:
     def is_open(self, now: datetime) -> None:
         """Raise TaskEnded when it has ended, its deadline has passed, or it has fallen silent."""
         silent = self.silent_at is not None and now >= self.silent_at
-        if self.state is TaskState.ENDED or now >= self.deadline_at or silent:
+        if self.state is not TaskState.OPEN or now >= self.deadline_at or silent:
             raise TaskEnded()
 
     def declares(self, scope: Scope) -> None:

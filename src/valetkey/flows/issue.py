@@ -16,6 +16,7 @@ from valetkey.core.errors import (
 )
 from valetkey.core.facts import FactKind
 from valetkey.core.lease import Lease, LeaseState
+from valetkey.core.words import is_known
 from valetkey.flows.recording import lease_fact
 from valetkey.flows.verdicts import Issued, Order, Refused, Verdict, Waiting
 from valetkey.ports import Broker, Minted, Standing, Transaction
@@ -99,6 +100,10 @@ def _activate(
         return out, None
     problem = problem or LeaseEnded()
     problem.extra = {"lease_id": lease.id, **problem.extra}
+    problem.recorded = True
+    if not is_known(lease.state):  # a newer version's, to be ended by it
+        tx.record(lease_fact(FactKind.LEASE_WITHHELD, lease, "issuer", problem.code))
+        return lease, problem
     never_out = replace(out, activated_at=None)
     withheld = never_out.ending(lease.end_reason or problem.code, now)
     if lease.state is LeaseState.ENDED:
@@ -106,7 +111,6 @@ def _activate(
         tx.record(lease_fact(FactKind.LEASE_REAPPEARED, withheld, "issuer", "reappeared"))
     tx.save_lease(withheld)
     tx.record(lease_fact(FactKind.LEASE_WITHHELD, withheld, "issuer", problem.code))
-    problem.recorded = True
     return withheld, problem
 
 

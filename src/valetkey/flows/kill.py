@@ -8,7 +8,7 @@ from datetime import datetime
 from valetkey.core.errors import AlreadyDecided, FreshLoginRequired, NotFound, RoleRequired
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.kill import Height, Kill
-from valetkey.core.lease import UNENDED, Lease, LeaseState
+from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.flows.end_task import close_task
 from valetkey.flows.forecast import LAST, Forecast, forecast
@@ -85,7 +85,7 @@ def kill_progress(broker: Broker, caller: Caller, kill_id: str) -> KillProgress:
         if ordered is None:
             raise NotFound()
         covered, ended, now = tx.leases_under(ordered), tx.recent_ends(LAST), tx.now()
-    unended = tuple(lease for lease in covered if lease.state in UNENDED)
+    unended = tuple(lease for lease in covered if lease.state is not LeaseState.ENDED)
     ends = [lease.ended_at for lease in covered if lease.ended_at is not None]
     last = max(ends, default=None) if not unended else None
     expected = forecast(unended, ended, broker.limits.ends_at_once, now)

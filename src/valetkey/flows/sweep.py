@@ -12,7 +12,7 @@ from valetkey.core.facts import FactKind
 from valetkey.core.lease import LIVE, Lease, LeaseState, Patience, Proof
 from valetkey.flows.recording import lease_fact
 from valetkey.flows.revoke import mark_ending
-from valetkey.ports import Broker, Denied, Ending, Gone, LivesUntil, Presence, Transaction
+from valetkey.ports import Broker, Denied, Ending, Gone, LivesUntil, Mine, Presence, Transaction
 
 CLOCK = "clock"
 
@@ -114,9 +114,15 @@ def settle(broker: Broker, lease_ids: Sequence[str]) -> None:
 def _claim(
     broker: Broker, tx: Transaction, limit: int, only: Sequence[str]
 ) -> Sequence[Lease]:
-    """Claim no more than finds room: what is claimed and left undone waits out its claim."""
+    """Claim no more than finds room: what is claimed and left undone waits out its claim.
+
+    What a minter made that we do not have is another replica's, of a newer version perhaps; left
+    due for as long as makes others stuck, it is called stuck here.
+    """
     fits = min(limit, broker.lanes.room())
-    return tx.claim_due(fits, broker.patience.claim, only, broker.lanes.full())
+    full = broker.lanes.full()
+    mine = Mine(tuple(broker.minters), broker.patience.stuck_after)
+    return tx.claim_due(fits, broker.patience.claim, only, full, mine)
 
 
 def _on_its_way(tx: Transaction, lease: Lease) -> Lease:

@@ -6,7 +6,7 @@ them to `valetkey.core.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -124,6 +124,17 @@ class Standing:
         """
         for link in (*self.above, Link(self.task, self.agent)):
             link.holds(now)
+
+
+@dataclass(frozen=True)
+class Mine:
+    """Whose leases a replica ends: those of its own minters, and what nobody took for so long.
+
+    A minter that it does not have may be a newer version's, or may be configured nowhere any more.
+    """
+
+    minters: Collection[str]
+    forsaken: timedelta
 
 
 class Duty(StrEnum):
@@ -249,13 +260,22 @@ class Transaction(Protocol):
         """All leases that a kill covers and that were not ended when it was ordered."""
 
     def claim_due(
-        self, limit: int, claim: timedelta, only: Sequence[str], but_targets: Sequence[str]
+        self,
+        limit: int,
+        claim: timedelta,
+        only: Sequence[str],
+        but_targets: Sequence[str],
+        mine: Mine | None = None,
     ) -> Sequence[Lease]:
         """Claim due leases (of `only` these, if any are named) by pushing `due_at`.
 
-        Raises the fence and counts a try; rows locked by others, and leases of `but_targets`,
-        are skipped.
+        Raises the fence and counts a try; rows locked by others, leases of `but_targets`, those of
+        minters that are not `mine`, and those in a state that only a newer version knows, are
+        skipped.
         """
+
+    def left_alone(self, minters: Collection[str], limit: int) -> Sequence[Lease]:
+        """Unended leases of other minters than these, or in a state only a newer version knows."""
 
     def recent_ends(self, limit: int) -> Sequence[Lease]:
         """The leases that ended last, newest first."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, and_, func, or_, select, true
+from sqlalchemy import Column, ColumnElement, and_, false, func, or_, select, true
 
 from valetkey.core.kill import VENDOR, Height, Kill
 from valetkey.core.scope import Scope
@@ -57,8 +57,10 @@ def covered(kill: Kill) -> ColumnElement[bool]:
         case Height.AGENT | Height.TASK | Height.OWNER:
             below = _below(_ABOVE[kill.height] == kill.subject)
             return or_(_COLUMNS[kill.height] == kill.subject, below)
-        case height:
+        case height if height in _COLUMNS:
             return _COLUMNS[height] == kill.subject
+        case _:
+            return false()  # a height that only a newer version knows
 
 
 def _below(killed: ColumnElement[bool]) -> ColumnElement[bool]:

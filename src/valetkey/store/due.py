@@ -46,7 +46,7 @@ WHEN 'issuer' THEN EXISTS (SELECT {_LIVE} AND EXISTS (
     SELECT FROM tasks t WHERE t.id = l.task_id AND t.issuer = k.subject))
 WHEN 'scope' THEN EXISTS (SELECT {_LIVE} AND l.target = split_part(k.subject, ':', 1)
     AND split_part(l.scope, '{{', 1) = split_part(k.subject, '{{', 1) AND NOT {_BEYOND})
-ELSE true END OR {_BELOW})
+ELSE false END OR {_BELOW})
 """  # noqa: S608 - a text of ours
 KILLS_UNFINISHED: Final = f"SELECT k.* FROM kills k WHERE {_UNFINISHED} ORDER BY k.at, k.id"  # noqa: S608
 _OPEN = "SELECT FROM tasks WHERE state = 'open'"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +12,10 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from valetkey.core.admission import Ceilings
 from valetkey.core.comparison import Known
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
-from valetkey.core.kill import Height, Kill, Reach, stops
+from valetkey.core.kill import Height, Kill, Reach, may_stop
 from valetkey.core.lease import Lease, LeaseState
+from valetkey.core.words import read_word
+from valetkey.ports import Mine
 from valetkey.store import mapping
 from valetkey.store.covered import NAMED, covered
 from valetkey.store.due import KILLS_UNFINISHED
@@ -28,6 +30,7 @@ SELECT ceiling_reached(%(agent_id)s, %(task_id)s, %(target)s, %(most)s::bigint[]
 _KNOWN = "SELECT id, target, handle->>'name', state, backend_expires_at FROM leases"
 LIVE = leases.c.state.in_(("minting", "active"))
 UNENDED = leases.c.state != "ended"
+KNOWN = leases.c.state.in_([state.value for state in LeaseState])
 
 
 class Lifecycle(Session):
@@ -51,7 +54,7 @@ class Lifecycle(Session):
     def kills_over(self, reach: Reach) -> Sequence[Kill]:
         """Kills in force over this piece of authority."""
         found = (mapping.kill_from(row) for row in self._each(KILLS_OVER, vars(reach)))
-        return [kill for kill in found if stops(kill, reach)]
+        return [kill for kill in found if may_stop(kill, reach)]
 
     def has_subject(self, height: Height, subject: str) -> bool:
         """Whether anything of ours is known under this name at this height."""
@@ -167,15 +170,28 @@ class Lifecycle(Session):
         query = query.order_by(leases.c.ended_at.desc()).limit(limit)
         return [mapping.lease_from(row) for row in self._many(query)]
 
+    def left_alone(self, minters: Collection[str], limit: int) -> Sequence[Lease]:
+        """Unended leases that only another replica can end."""
+        strange = or_(~KNOWN, leases.c.minter.not_in(minters))
+        query = select(leases).where(UNENDED, strange).order_by(leases.c.id).limit(limit)
+        return [mapping.lease_from(row) for row in self._many(query)]
+
     def claim_due(
-        self, limit: int, claim: timedelta, only: Sequence[str], but_targets: Sequence[str]
+        self,
+        limit: int,
+        claim: timedelta,
+        only: Sequence[str],
+        but_targets: Sequence[str],
+        mine: Mine | None = None,
     ) -> Sequence[Lease]:
         """Claim due leases by pushing `due_at`; the claimer holds the new fence."""
         conditions = all_of(
-            UNENDED,
+            UNENDED,  # the index has this word for word
+            KNOWN,
             leases.c.due_at <= func.statement_timestamp(),  # an index can be searched by it
             leases.c.id.in_(only) if only else None,
             leases.c.target.not_in(but_targets) if but_targets else None,
+            _of(mine) if mine is not None else None,
         )
         due = (
             select(leases.c.id)
@@ -213,13 +229,18 @@ class Lifecycle(Session):
     ) -> Sequence[Known]:
         rows = self._run(tuple_row, statement, {"minter": minter, "ids": ids}).fetchall()
         return [
-            Known(lease_id, target, name, LeaseState(state), until)
+            Known(lease_id, target, name, read_word(LeaseState, state), until)
             for lease_id, target, name, state, until in rows
         ]
 
     def _leases(self, *conditions: ColumnElement[bool]) -> Sequence[Lease]:
         query = select(leases).where(*conditions).order_by(leases.c.id)
         return [mapping.lease_from(row) for row in self._many(query)]
+
+
+def _of(mine: Mine) -> ColumnElement[bool]:
+    forsaken = leases.c.due_at <= func.statement_timestamp() - mine.forsaken
+    return or_(leases.c.minter.in_(mine.minters), forsaken)
 
 
 _FIXED = frozenset(

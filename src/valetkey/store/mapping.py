@@ -1,4 +1,7 @@
-"""Rows to core values and back; nothing of SQLAlchemy leaves this room."""
+"""Rows to core values and back; nothing of SQLAlchemy leaves this room.
+
+Words that a newer version wrote are read as strangers (`core.words`), never an error.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from valetkey.core.kill import Height, Kill
 from valetkey.core.lease import DeniedHow, Handle, Lease, LeaseState, Proof
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task, TaskState
+from valetkey.core.words import read_word
 
 Row = Mapping[str, Any]
 
@@ -37,7 +41,7 @@ def agent_from(row: Row) -> Agent:
     values = dict(row)
     values["boundary"] = _scopes(values["boundary"])
     values["touched_by"] = tuple(values["touched_by"])
-    values["state"] = AgentState(values["state"])
+    values["state"] = read_word(AgentState, values["state"])
     return Agent(**values)
 
 
@@ -70,7 +74,7 @@ def task_from(row: Row) -> Task:
     """A row as a task."""
     values = dict(row)
     values["scopes"] = _scopes(values["scopes"])
-    values["state"] = TaskState(values["state"])
+    values["state"] = read_word(TaskState, values["state"])
     values["ancestors"] = tuple(values["ancestors"])
     beat = values.pop("heartbeat_seconds")
     values["heartbeat"] = timedelta(seconds=beat) if beat is not None else None
@@ -103,7 +107,7 @@ def grant_row(grant: Grant) -> dict[str, Any]:
 def grant_from(row: Row) -> Grant:
     """A row as a grant."""
     values = _ttls_in(row)
-    values["state"] = GrantState(values["state"])
+    values["state"] = read_word(GrantState, values["state"])
     values["needs"] = tuple((group, count) for group, count in values["needs"])
     return Grant(**values)
 
@@ -136,12 +140,13 @@ def lease_from(row: Row) -> Lease:
     values = _ttls_in(row)
     del values["minter"], values["place"]
     values["id"] = LeaseId(values["id"])
-    values["handle"] = Handle(**values["handle"])
+    values["handle"] = _handle(values["handle"])
     values["fingerprints"] = tuple(values["fingerprints"])
-    values["state"] = LeaseState(values["state"])
-    values["end_class"] = Proof(values["end_class"])
-    values["proof"] = Proof(values["proof"]) if values["proof"] else None
-    values["denied_how"] = DeniedHow(values["denied_how"]) if values["denied_how"] else None
+    values["state"] = read_word(LeaseState, values["state"])
+    values["end_class"] = read_word(Proof, values["end_class"])
+    values["proof"] = read_word(Proof, values["proof"]) if values["proof"] else None
+    how = values["denied_how"]
+    values["denied_how"] = read_word(DeniedHow, how) if how else None
     return Lease(**values)
 
 
@@ -152,7 +157,7 @@ def kill_row(kill: Kill) -> dict[str, Any]:
 
 def kill_from(row: Row) -> Kill:
     """A row as a kill."""
-    return Kill(**{**row, "height": Height(row["height"])})
+    return Kill(**{**row, "height": read_word(Height, row["height"])})
 
 
 def fact_row(fact: Fact) -> dict[str, Any]:
@@ -164,8 +169,13 @@ def fact_from(row: Row) -> RecordedFact:
     """A row as a recorded fact."""
     values = dict(row)
     number, at = values.pop("number"), values.pop("at")
-    values["kind"] = FactKind(values["kind"])
+    values["kind"] = read_word(FactKind, values["kind"])
     return RecordedFact(number, at, Fact(**values))
+
+
+def _handle(written: Mapping[str, Any]) -> Handle:
+    """What we know of it; a newer version may have written more, which no save of ours touches."""
+    return Handle(*(written[name] for name in ("minter", "target", "name", "where")))
 
 
 def _scopes(written: object) -> tuple[Scope, ...]:

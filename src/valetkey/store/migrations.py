@@ -6,15 +6,23 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
 
 import valetkey
 
 
-def migrate(url: str, *, to: str = "head", app_role: str = "valetkey_app") -> None:
-    """Bring the schema to a revision, as the owner role; `app_role` gets its narrow grants."""
+def migrate(url: str, *, to: str = "head", app_role: str = "valetkey_app") -> bool:
+    """Bring the schema to a revision, as the owner role; `app_role` gets its narrow grants.
+
+    False when it is a newer version's: that is left as it is.
+    """
+    if ahead(_revision(url)):
+        return False
     configuration = _configuration(url)
     configuration.attributes["app_role"] = app_role
     command.upgrade(configuration, to)
+    return True
 
 
 def unmigrate(url: str, *, to: str = "base") -> None:
@@ -27,8 +35,26 @@ def behind(revision: str | None) -> bool:
 
     A revision that we do not know is a newer version's, which keeps what older replicas use.
     """
-    known = sorted(path.name.partition("_")[0] for path in _scripts().glob("versions/[0-9]*.py"))
-    return revision is None or revision in known[:-1]
+    return revision is None or revision in _known()[:-1]
+
+
+def ahead(revision: str | None) -> bool:
+    """True when a newer version made the schema what it is."""
+    return revision is not None and revision not in _known()
+
+
+def _known() -> list[str]:
+    """The revisions of this version, oldest first."""
+    return sorted(path.name.partition("_")[0] for path in _scripts().glob("versions/[0-9]*.py"))
+
+
+def _revision(url: str) -> str | None:
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
 
 
 def _configuration(url: str) -> Config:

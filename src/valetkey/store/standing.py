@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from valetkey.core.agent import Agent
 from valetkey.core.delegation import Link
-from valetkey.core.kill import VENDOR, Kill, Reach, stops
+from valetkey.core.kill import VENDOR, Height, Kill, Reach, may_stop
 from valetkey.core.task import Task
 from valetkey.ports import Standing
 from valetkey.store import mapping
@@ -24,7 +24,8 @@ from valetkey.store.tables import agents, kills, tasks
 def covering(**subjects: ColumnElement[Any]) -> ColumnElement[bool]:
     """Kills in force over everything, or over one of these subjects, named by its height.
 
-    Kills of scopes come for every scope of the target; which of them cover, `stops` says.
+    Kills of scopes come for every scope of the target, and those of heights we do not know for
+    everything; which of them cover, `may_stop` says.
     """
     each = (
         and_(kills.c.height == height, kills.c.subject == subject)
@@ -34,7 +35,9 @@ def covering(**subjects: ColumnElement[Any]) -> ColumnElement[bool]:
         kills.c.height == "scope",
         func.split_part(kills.c.subject, ":", 1) == subjects["target"],
     )
-    return and_(kills.c.released_at.is_(None), or_(kills.c.height == "everything", scopes, *each))
+    strange = and_(*(kills.c.height != height.value for height in Height))
+    anything = or_(kills.c.height == "everything", strange)
+    return and_(kills.c.released_at.is_(None), or_(anything, scopes, *each))
 
 
 def given(name: str) -> ColumnElement[Any]:
@@ -108,7 +111,7 @@ def standing_from(
         issuer=task.issuer,
         scope=scope,
     )
-    return Standing(task, agent, tuple(kill for kill in over if stops(kill, reach)))
+    return Standing(task, agent, tuple(kill for kill in over if may_stop(kill, reach)))
 
 
 def under(standing: Standing, rows: Sequence[tuple[Any, ...]]) -> Standing:

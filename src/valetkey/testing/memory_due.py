@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from valetkey.core.grant import GrantState
 from valetkey.core.kill import Height, Kill
+from valetkey.core.lease import Lease
 from valetkey.core.task import TaskState
-from valetkey.ports import Duty, Transaction
+from valetkey.ports import Duty, Mine, Transaction
 
 
 def duties_due(tx: Transaction) -> frozenset[Duty]:
@@ -19,6 +22,12 @@ def duties_due(tx: Transaction) -> frozenset[Duty]:
         Duty.LEASES: any(x.due_at is not None and x.due_at <= now for x in tx.unended_leases()),
     }
     return frozenset(duty for duty, due in found.items() if due)
+
+
+def is_of(mine: Mine, lease: Lease, now: datetime) -> bool:
+    """Whether a due lease is for this replica to end."""
+    left = now - (lease.due_at or now)
+    return lease.handle.minter in mine.minters or left >= mine.forsaken
 
 
 def is_unfinished(tx: Transaction, kill: Kill) -> bool:

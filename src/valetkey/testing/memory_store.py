@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,11 +15,11 @@ from valetkey.core.decision import Decision
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.invariants import Rule, Terms
-from valetkey.core.kill import Height, Kill, Reach, stops
-from valetkey.core.lease import LIVE, UNENDED, Lease
-from valetkey.ports import Duty
+from valetkey.core.kill import Height, Kill, Reach, may_stop, stops
+from valetkey.core.lease import LIVE, UNENDED, Lease, LeaseState
+from valetkey.ports import Duty, Mine
 from valetkey.testing.memory_checkup import MemoryCheckup
-from valetkey.testing.memory_due import duties_due, is_unfinished
+from valetkey.testing.memory_due import duties_due, is_of, is_unfinished
 from valetkey.testing.memory_readings import known, matches
 from valetkey.testing.memory_tasks import TaskQueries, _State
 
@@ -100,7 +100,7 @@ class MemoryTransaction(TaskQueries):
         return True
 
     def kills_over(self, reach: Reach) -> Sequence[Kill]:
-        return [kill for kill in self.kills_in_force() if stops(kill, reach)]
+        return [kill for kill in self.kills_in_force() if may_stop(kill, reach)]
 
     def kills_in_force(self) -> Sequence[Kill]:
         return [kill for kill in self._state.kills.values() if kill.released_at is None]
@@ -236,7 +236,7 @@ class MemoryTransaction(TaskQueries):
         return self._sorted(found)[::-1]
 
     def unended_leases(self) -> Sequence[Lease]:
-        return self._sorted(x for x in self._all() if x.state in UNENDED)
+        return self._sorted(x for x in self._all() if x.state is not LeaseState.ENDED)
 
     def unended_names(self, minter: str) -> Sequence[Known]:
         return [known(x) for x in self.unended_leases() if x.handle.minter == minter]
@@ -249,7 +249,7 @@ class MemoryTransaction(TaskQueries):
         return self._sorted(x for x in self._all() if wanted & set(x.fingerprints))
 
     def ceiling_reached(self, reach: Reach, ceilings: Ceilings) -> str | None:
-        unended = [x for x in self._all() if x.state in UNENDED]
+        unended = [x for x in self._all() if x.state is not LeaseState.ENDED]
         counts = (
             ("all", len(unended), ceilings.everything),
             ("target", sum(x.target == reach.target for x in unended), ceilings.target),
@@ -274,12 +274,22 @@ class MemoryTransaction(TaskQueries):
             and x.created_at <= (kill.released_at or self.now())
         )
 
+    def left_alone(self, minters: Collection[str], limit: int) -> Sequence[Lease]:
+        unended = (x for x in self._all() if x.state is not LeaseState.ENDED)
+        strange = (x for x in unended if x.state not in UNENDED or x.handle.minter not in minters)
+        return self._sorted(strange)[:limit]
+
     def recent_ends(self, limit: int) -> Sequence[Lease]:
         ended = [(x.ended_at, x.id, x) for x in self._all() if x.ended_at is not None]
         return [x for _, _, x in sorted(ended, reverse=True)[:limit]]
 
     def claim_due(
-        self, limit: int, claim: timedelta, only: Sequence[str], but_targets: Sequence[str]
+        self,
+        limit: int,
+        claim: timedelta,
+        only: Sequence[str],
+        but_targets: Sequence[str],
+        mine: Mine | None = None,
     ) -> Sequence[Lease]:
         due = [
             x
@@ -289,6 +299,7 @@ class MemoryTransaction(TaskQueries):
             and x.due_at <= self.now()
             and (not only or x.id in only)
             and x.target not in but_targets
+            and (mine is None or is_of(mine, x, self.now()))
         ]
         due.sort(key=lambda x: (x.due_at, x.id))
         claimed = [

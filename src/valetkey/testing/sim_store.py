@@ -8,7 +8,7 @@ keys locked, with the next statement, as the real store does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -25,8 +25,8 @@ from valetkey.core.invariants import Rule, Terms
 from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import LIVE, UNENDED, Lease
 from valetkey.core.task import Task
-from valetkey.ports import Duty, Standing
-from valetkey.testing.memory_due import duties_due
+from valetkey.ports import Duty, Mine, Standing
+from valetkey.testing.memory_due import duties_due, is_of
 from valetkey.testing.memory_store import MemoryStore, MemoryTransaction
 from valetkey.testing.sim_locks import KEY_SHARE, NO_KEY_UPDATE, SHARE, UPDATE, Key, Locks
 from valetkey.testing.sim_session import SimSession
@@ -294,6 +294,10 @@ class SimTransaction(SimSession):
         self._statement("leases")
         return self._snapshot.leases(state, agent_id, owner)
 
+    def left_alone(self, minters: Collection[str], limit: int) -> Sequence[Lease]:
+        self._statement("left alone")
+        return self._snapshot.left_alone(minters, limit)
+
     def recent_ends(self, limit: int) -> Sequence[Lease]:
         self._statement("recent ends")
         return self._snapshot.recent_ends(limit)
@@ -344,7 +348,12 @@ class SimTransaction(SimSession):
         return self._snapshot.leases_under(kill)
 
     def claim_due(
-        self, limit: int, claim: timedelta, only: Sequence[str], but_targets: Sequence[str]
+        self,
+        limit: int,
+        claim: timedelta,
+        only: Sequence[str],
+        but_targets: Sequence[str],
+        mine: Mine | None = None,
     ) -> Sequence[Lease]:
         self._statement("claim due", " ".join(only))
         now = self.now()
@@ -356,6 +365,7 @@ class SimTransaction(SimSession):
             and x.due_at <= now
             and (not only or x.id in only)
             and x.target not in but_targets
+            and (mine is None or is_of(mine, x, now))
         ]
         due.sort(key=lambda x: (x.due_at, x.id))
         claimed = [

@@ -5,9 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEBIAN := faketime
+CEPH := radosgw ceph-mon ceph-osd ceph-common
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status system-deps test test-fast sim faults matrix lint bench bench-growth house lock clean
+.PHONY: help install demo up down status system-deps test test-fast sim faults matrix lint bench bench-growth house lock clean test-aws
 
 help:  ## Print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +22,12 @@ $(READY): requirements/dev.txt pyproject.toml
 	touch $@
 
 system-deps:  ## Install what some tests need besides, from Debian's packages (as root)
-	dpkg -s $(DEBIAN) > /dev/null 2>&1 || { apt-get update -q && apt-get install -y -q $(DEBIAN); }
+	@for group in "$(DEBIAN)" "$(CEPH)"; do \
+	  dpkg -s $$group > /dev/null 2>&1 && continue; \
+	  echo "system-deps: installing $$group"; \
+	  apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$group > /dev/null || exit 1; \
+	done
 
 demo: $(READY)  ## Tell the whole story on real servers, in under a minute
 	$(BIN)/valetkey demo
@@ -55,6 +61,11 @@ lint: $(READY)  ## ruff, mypy, import-linter, deptry
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
+
+test-aws: $(READY)  ## The claims about AWS, on a real account too (docs/aws.md)
+	@: "$${VALETKEY_TEST_AWS_REGION:?}" "$${VALETKEY_TEST_AWS_ROLE_ARN:?}" \
+	   "$${VALETKEY_TEST_AWS_BUCKET:?}" "$${VALETKEY_TEST_AWS_EXTERNAL_ID:?see docs/aws.md}"
+	VALETKEY_TEST_AWS=yes $(BIN)/python -m pytest tests/aws/test_claims.py --timeout=1200
 
 bench: $(READY)  ## Speed as ratios against direct OpenBao, in one run
 	$(BIN)/python -m bench

@@ -126,17 +126,20 @@ class Aws:
         return Command(self.folder, self.name, argv, self.port, "/_emulator", {})
 
 
-def client(endpoint: str, service: str, keys: tuple[str, ...]) -> Any:
+def client(
+    endpoint: str | None, service: str, keys: tuple[str, ...], region: str = exports.REGION
+) -> Any:
     """Return a client of boto3's kind with just these keys: `(id, secret)` or with a token.
 
-    Nothing is read from the environment or a home directory. Not for several threads at once.
+    `endpoint` None is AWS itself. Nothing is read from the environment or a home directory. Not
+    for several threads at once.
     """
     from botocore.config import Config
 
     token = keys[2] if len(keys) > 2 else None
     return _session().create_client(
         service,
-        region_name=exports.REGION,
+        region_name=region,
         endpoint_url=endpoint,
         aws_access_key_id=keys[0],
         aws_secret_access_key=keys[1],

@@ -8,6 +8,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,23 +28,30 @@ def ground(pytestconfig: pytest.Config) -> Ground:
     return _shared[0]
 
 
-def _lay(config: pytest.Config) -> Ground:
+@contextmanager
+def a_ground_of_ones_own() -> Iterator[Ground]:
+    """Another stack beside it, for what would be in everybody's way."""
     folder = Path(tempfile.mkdtemp(prefix="valetkey-faults-"))
     stack = Stack(folder / "data", Options(max_request_duration=REQUEST_LIMIT))
     stack.start()
     done = threading.Event()
     tending = threading.Thread(target=stack.tend_until, args=[done], daemon=True)
     tending.start()
-
-    def end() -> None:
+    try:
+        files = folder / "broker"
+        files.mkdir()
+        yield lay(stack, files)
+    finally:
         done.set()
         tending.join(timeout=30)
         stack.stop()
         stack.destroy()
         shutil.rmtree(folder, ignore_errors=True)
 
-    config.add_cleanup(end)
+
+def _lay(config: pytest.Config) -> Ground:
+    resources = ExitStack()
+    ground = resources.enter_context(a_ground_of_ones_own())
+    config.add_cleanup(resources.close)
     print(f"times: {dict(SCALE)}, OpenBao's request limit {REQUEST_LIMIT}")
-    files = folder / "broker"
-    files.mkdir()
-    return lay(stack, files)
+    return ground

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
-
-import pytest
 
 from tests.flows.stories import MOMENT, facts, issued, kinds, lease_now, leases
 from valetkey.core.ask import LONGEST_TTL
+from valetkey.core.comparison import Order
 from valetkey.core.errors import MinterUnavailable
 from valetkey.core.ids import LeaseId, Mark
 from valetkey.core.lease import Lease, LeaseState, Proof
 from valetkey.flows.reconcile import leads, reconcile
 from valetkey.flows.revoke import revoke_lease
 from valetkey.flows.sweep import sweep
+from valetkey.flows.witness import RENAMED
 from valetkey.testing.brokers import Stage
 
 
@@ -93,15 +94,67 @@ def test_what_cannot_be_looked_at_is_not_called_vanished(stage: Stage) -> None:
     assert lease_now(stage, lease).state is LeaseState.ACTIVE
 
 
-@pytest.mark.parametrize("installation", ["zzzzzze1".replace("z", "v"), "abcdefe2"])
-def test_a_foreign_mark_is_reported_and_not_touched(stage: Stage, installation: str) -> None:
-    """Another installation's object, or another epoch's, is not ours to end."""
-    name = stray(stage, installation)
-    assert reconcile(stage.broker, "fake").foreign == [name]
+def test_a_foreign_mark_is_reported_and_not_touched(stage: Stage) -> None:
+    """Another installation's object is not ours to end; people are told."""
+    name = stray(stage, "vutsrqe1")
+    comparison = reconcile(stage.broker, "fake")
+    assert (comparison.foreign, comparison.waits) == ([name], True)
     sweep(stage.broker)
     assert name in stage.minter.alive
     assert facts(stage, kind="ForeignMarkSeen")[0].fact.body["names"] == [name]
+    assert len(stage.alarms.alarms) == 1
     assert leases(stage) == []
+
+
+def test_another_epochs_object_waits_for_an_order_that_names_its_epoch(stage: Stage) -> None:
+    """By somebody, for a reason, on record; only that epoch's is adopted, and then ended."""
+    before, later = stray(stage, "abcdefe0"), stray(stage, "abcdefe2")
+    comparison = reconcile(stage.broker, "fake")
+    assert comparison.other_epochs == [before, later]
+    assert (comparison.foreign, comparison.waits, leases(stage)) == ([], True, [])
+    adopted = reconcile(stage.broker, "fake", Order("opal", "the copy was of Monday", epoch=2))
+    assert (adopted.other_epochs, len(adopted.unknown)) == ([before], 1)
+    for _ in range(2):
+        sweep(stage.broker)
+        stage.pass_time(stage.broker.patience.second_tap + MOMENT)
+    assert set(stage.minter.alive) == {before}
+    (told,) = facts(stage, kind="ReconcileOrdered")
+    assert told.fact.by == "shell opal"
+    assert told.fact.body["untrusted_reason"] == "the copy was of Monday"
+
+
+def test_an_order_about_an_epoch_does_not_act_on_what_is_held(stage: Stage) -> None:
+    """Each has to be ordered for itself."""
+    live = out(stage, 8)
+    stage.minter.alive.clear()
+    stray(stage, "abcdefe2")
+    comparison = reconcile(stage.broker, "fake", Order("opal", "the copy", epoch=2))
+    assert (len(comparison.unknown), comparison.vanished) == (1, [])
+    assert comparison.missing == [x.id for x in live]
+    assert "orders-db" in comparison.held
+
+
+def test_an_older_epochs_lease_that_we_know_is_ours_as_before(stage: Stage) -> None:
+    """After a new epoch the leases of the copy keep their names, live on, and end."""
+    (lease,) = out(stage)
+    with stage.broker.store.transaction() as tx:
+        tx.begin_epoch(1)
+    broker = replace(stage.broker, installation="abcdefe2")
+    comparison = reconcile(broker, "fake")
+    assert (comparison.seen, comparison.waits) == (1, False)
+    revoke_lease(broker, stage.operator, lease.id)
+    sweep(broker)
+    assert lease_now(stage, lease).proof is Proof.VERIFIED
+
+
+def test_a_replica_under_an_older_name_touches_nothing(stage: Stage) -> None:
+    """The database has a new epoch; whoever still runs under the old one only says so."""
+    name = stray(stage)
+    with stage.broker.store.transaction() as tx:
+        tx.begin_epoch(1)
+    comparison = reconcile(stage.broker, "fake", Order("opal", "anyway"))
+    assert comparison.held == {"orders-db": RENAMED}
+    assert name in stage.minter.alive
 
 
 def test_a_large_difference_is_held_for_a_human(stage: Stage) -> None:
@@ -114,7 +167,7 @@ def test_a_large_difference_is_held_for_a_human(stage: Stage) -> None:
     assert {lease_now(stage, x).state for x in live} == {LeaseState.ACTIVE}
     assert kinds(stage)[-1] == "ReconcileHeld"
     assert len(stage.alarms.alarms) == 1
-    acted = reconcile(stage.broker, "fake", act_anyway=True)
+    acted = reconcile(stage.broker, "fake", Order("opal", "the copy is known"))
     assert len(acted.vanished) == 8
 
 

@@ -19,6 +19,8 @@ KNOWN = {
     "sweep.tapped": "the back end ended it, nothing says so yet",
     "sweep.recorded": "the end is committed",
     "kill.ordered": "the kill is committed, nothing is marked yet",
+    "tally.written": "the next tally is committed, the witness does not hold it yet",
+    "tally.noted": "the witness holds it, nothing says so yet",
 }
 
 

@@ -26,6 +26,7 @@ from valetkey.core.ids import encode_id
 from valetkey.core.lease import Patience
 from valetkey.flows.claim import claim_back_ends
 from valetkey.flows.tell_rules import tell_activated, tell_refused
+from valetkey.flows.witness import doubts
 from valetkey.minters.bao import Bao, Login
 from valetkey.minters.bounded import BoundedMinter, ThreadLanes
 from valetkey.minters.openbao_database import Logins, OpenBaoDatabase
@@ -96,6 +97,8 @@ class House:
             problem = minter.problem()
             if problem is not None:
                 found.append(f"{name}: {problem}")
+            else:
+                found += self._doubts(name)
         return found
 
     def close(self) -> None:
@@ -108,6 +111,13 @@ class House:
         for closer in self.closers:
             closer()
         self.store.close()
+
+    def _doubts(self, minter: str) -> list[str]:
+        try:
+            why = doubts(self.broker, minter)
+        except BrokerError:
+            return []  # reconcile says so; what cannot be asked is no witness against us
+        return [why] if why is not None else []
 
     def _store_problem(self) -> str | None:
         try:
@@ -152,6 +162,7 @@ def build_house(
         notifier=LoggedAlarms(),
         new_id=lambda kind: encode_id(kind, uuid6.uuid7().bytes),
         fingerprint=_fingerprints(settings.fingerprint_key_file),
+        witnesses={"openbao-database": database.witness()} if database is not None else {},
         older_fingerprints=tuple(map(_fingerprints, settings.retired_fingerprint_key_files)),
         jitter=random.random,
         installation=installation,

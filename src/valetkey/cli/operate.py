@@ -6,31 +6,27 @@ because who can read that file's secrets is the operator of this installation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from valetkey.cli.desk import DONE, REFUSED, UNREACHABLE, USAGE
+from valetkey.cli.desk import DONE, REFUSED
+from valetkey.cli.house import config_option, json_option, with_house, with_settings
 from valetkey.cli.screen import Screen
 
 if TYPE_CHECKING:
     from valetkey.bootstrap import House
+    from valetkey.core.comparison import Order
     from valetkey.settings import Settings
 
-_config = click.option(
-    "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The configuration; otherwise VALETKEY_CONFIG, ./valetkey.yaml, /etc/valetkey/.",
-)
-_COMPARED = ("minter", "seen", "unknown", "reappeared", "vanished", "foreign", "held", "problems")
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_COMPARED = ("minter", "seen", "unknown", "reappeared", "vanished", "held")
+_STRANGE = ("foreign", "other_epochs", "problems", "unlooked")
 
 
 @click.command()
-@_config
+@config_option
 @click.pass_context
 def serve(ctx: click.Context, config: Path | None) -> None:
     """Serve the API and end what is due, until SIGTERM."""
@@ -40,12 +36,12 @@ def serve(ctx: click.Context, config: Path | None) -> None:
         serve_until_told(settings)
         return DONE
 
-    ctx.exit(_with_settings(Screen(as_json=False), config, run))
+    ctx.exit(with_settings(Screen(as_json=False), config, run))
 
 
 @click.command()
-@_config
-@_json
+@config_option
+@json_option
 @click.pass_context
 def migrate(ctx: click.Context, config: Path | None, as_json: bool) -> None:
     """Bring the database schema to this version, as its owner; show the installation's id."""
@@ -69,12 +65,12 @@ def migrate(ctx: click.Context, config: Path | None, as_json: bool) -> None:
         screen.show(told, {"schema": stands, "installation": installation})
         return DONE
 
-    ctx.exit(_with_settings(screen, config, run))
+    ctx.exit(with_settings(screen, config, run))
 
 
 @click.command()
-@_config
-@_json
+@config_option
+@json_option
 @click.pass_context
 def sweep(ctx: click.Context, config: Path | None, as_json: bool) -> None:
     """End everything that is due now, once."""
@@ -89,35 +85,41 @@ def sweep(ctx: click.Context, config: Path | None, as_json: bool) -> None:
         screen.show({"claimed": claimed}, {"claimed": claimed})
         return DONE
 
-    ctx.exit(_with_house(screen, config, run))
+    ctx.exit(with_house(screen, config, run))
 
 
 @click.command()
-@_config
-@_json
+@config_option
+@json_option
 @click.option("--act", is_flag=True, help="Act on a difference that was held for a human.")
+@click.option("--adopt-epoch", type=int, help="Adopt and end what this epoch of ours has left.")
+@click.option("--by", default="", help="Who orders either; goes on record.")
+@click.option("--reason", default="", help="Why; goes on record.")
 @click.pass_context
-def reconcile(ctx: click.Context, config: Path | None, as_json: bool, act: bool) -> None:
+def reconcile(
+    ctx: click.Context, /, config: Path | None, as_json: bool, **said: Any
+) -> None:
     """Compare our leases with what exists at every back end, both ways; exit 1 if a human must."""
     from valetkey.flows.reconcile import reconcile as compare
 
-    screen = Screen(as_json)
+    screen, order = Screen(as_json), _order(**said)
 
     def run(house: House) -> int:
-        each = {name: compare(house.broker, name, act_anyway=act) for name in house.broker.minters}
+        each = {name: compare(house.broker, name, order) for name in house.broker.minters}
         told = {name: vars(one) for name, one in each.items()}
-        screen.listed(told, _COMPARED, [{"minter": x, **_counted(y)} for x, y in told.items()])
+        lines = [{"minter": name, **_counted(one)} for name, one in told.items()]
+        screen.listed(told, _COMPARED + _STRANGE, lines)
         for one in each.values():
             for target, why in {**one.held, **one.problems}.items():
                 screen.say(f"{target}: {why}")
         return REFUSED if any(one.waits for one in each.values()) else DONE
 
-    ctx.exit(_with_house(screen, config, run))
+    ctx.exit(with_house(screen, config, run))
 
 
 @click.command()
-@_config
-@_json
+@config_option
+@json_option
 @click.option("--days", default=1.0, show_default=True, help="How far back history is looked at.")
 @click.pass_context
 def doctor(ctx: click.Context, config: Path | None, as_json: bool, days: float) -> None:
@@ -146,50 +148,19 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool, days: float) 
             screen.say(f"{name} is not checked here: {where}")
         return REFUSED if broken else DONE
 
-    ctx.exit(_with_house(screen, config, run))
+    ctx.exit(with_house(screen, config, run))
+
+
+def _order(act: bool, adopt_epoch: int | None, by: str, reason: str) -> Order | None:
+    """What an operator orders; usage is an order by nobody, or for no reason."""
+    from valetkey.core.comparison import Order
+
+    if not act and adopt_epoch is None:
+        return None
+    if not (by.strip() and reason.strip()):
+        raise click.UsageError("--act and --adopt-epoch need --by and --reason")
+    return Order(by, reason, adopt_epoch)
 
 
 def _counted(one: dict[str, Any]) -> dict[str, int]:
     return {name: value if isinstance(value, int) else len(value) for name, value in one.items()}
-
-
-def _with_house(screen: Screen, config: Path | None, run: Callable[[House], int]) -> int:
-    from valetkey.bootstrap import open_house
-
-    def opened(settings: Settings) -> int:
-        house = open_house(settings)
-        try:
-            return run(house)
-        finally:
-            house.close()
-
-    return _with_settings(screen, config, opened)
-
-
-def _with_settings(screen: Screen, config: Path | None, run: Callable[[Settings], int]) -> int:
-    """Run with the settings; what is wrong with them, or with what they name, is told."""
-    from pydantic import ValidationError
-
-    from valetkey.bootstrap import WrongDatabaseRole, config_path, load_settings
-    from valetkey.core.errors import BrokerError
-    from valetkey.policy.problems import FilesInvalid
-
-    try:
-        return run(load_settings(config or config_path()))
-    except FilesInvalid as wrong:
-        for problem in wrong.problems:
-            screen.aside(str(problem))
-        return USAGE
-    except ValidationError as wrong:
-        for error in wrong.errors(include_input=False, include_url=False, include_context=False):
-            screen.aside(f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}")
-        return USAGE
-    except WrongDatabaseRole:
-        screen.aside("serve must not be the owner of its tables: use the application role")
-        return USAGE
-    except (OSError, ValueError) as wrong:
-        screen.aside(f"the configuration names something that cannot be used: {wrong}")
-        return USAGE
-    except BrokerError as away:
-        screen.refused({"code": away.code, "detail": away.detail, "next_action": away.next_action})
-        return UNREACHABLE

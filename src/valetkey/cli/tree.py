@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": ("demo:demo", "Tell the whole story of a credential on a stack of its own."),
     "serve": ("operate:serve", "Serve the API and end what is due."),
     "migrate": ("operate:migrate", "Bring the database schema to this version."),
+    "installation": ("installation:installation", "Our name outside; a new epoch after a restore."),
     "sweep": ("operate:sweep", "End everything that is due now."),
     "reconcile": ("operate:reconcile", "Compare leases with what exists outside, both ways."),
     "doctor": ("operate:doctor", "Look for broken invariants."),

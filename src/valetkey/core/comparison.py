@@ -24,12 +24,16 @@ class Known:
 class Comparison:
     """What one comparison of a minter found; lists of lease ids, or names where there is no lease.
 
-    `foreign` are objects of other installations, `other_epochs` of another epoch of ours, which
-    no lease knows. `held` says why nothing was done about a target's difference, `problems` why a
-    target could not be looked at. `unlooked` are targets with live leases that nobody looks at.
+    `odd` is out there and should not be, `missing` is not and should be; what was done about them
+    is in `unknown`, `reappeared` and `vanished`. `foreign` are objects of other installations,
+    `other_epochs` of another epoch of ours, which no lease knows. `held` says why nothing was done
+    about a target's difference, `problems` why a target or a witness could not be looked at.
+    `unlooked` are targets with live leases that nobody looks at.
     """
 
     seen: int = 0
+    odd: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     other_epochs: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
@@ -52,6 +56,24 @@ class Difference:
     odd: int
     missing: int
     live: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """A named operator's word, with a reason, to act on what was held.
+
+    With an `epoch` it is about the objects of that epoch of ours that no lease knows, and only
+    them: they are adopted and ended.
+    """
+
+    by: str
+    reason: str
+    epoch: int | None = None
+
+    @property
+    def act(self) -> bool:
+        """It is about what was held."""
+        return self.epoch is None
 
 
 def suspicious(difference: Difference, floor: int, share: float) -> str | None:
@@ -82,6 +104,11 @@ def added(differences: Iterable[Difference]) -> Difference:
     return Difference(
         sum(x.odd for x in each), sum(x.missing for x in each), sum(x.live for x in each)
     )
+
+
+def epoch_of(installation: str) -> int:
+    """The epoch of a name like `abcdefe1`."""
+    return int(installation.rpartition("e")[2])
 
 
 def same_installation(one: str, other: str) -> bool:

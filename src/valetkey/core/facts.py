@@ -56,6 +56,8 @@ class FactKind(StrEnum):
     LEASE_WRITTEN_OFF = "LeaseWrittenOff"
     FOREIGN_MARK_SEEN = "ForeignMarkSeen"
     RECONCILE_HELD = "ReconcileHeld"
+    RECONCILE_ORDERED = "ReconcileOrdered"
+    EPOCH_BEGUN = "EpochBegun"
     KILL_DRILLED = "KillDrilled"
     KILL_ORDERED = "KillOrdered"
     KILL_RELEASED = "KillReleased"

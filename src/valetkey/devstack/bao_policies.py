@@ -38,6 +38,9 @@ path "sys/leases/lookup/database-orders/creds/*" { capabilities = ["list", "sudo
 path "sys/leases/lookup" { capabilities = ["update"] }
 path "sys/policies/acl/valetkey-writer-*" { capabilities = ["read"] }
 path "valetkey/data/claims/*" { capabilities = ["create", "read"] }
+path "valetkey/data/tallies/*" { capabilities = ["create", "read", "update"] }
+path "valetkey/metadata/tallies" { capabilities = ["list"] }
+path "valetkey/metadata/tallies/" { capabilities = ["list"] }
 """
     + forgotten_policy("database-orders")
     + _SELF

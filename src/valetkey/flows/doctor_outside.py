@@ -32,8 +32,12 @@ class Outside:
 
     def violations(self) -> Iterator[Violation]:
         """I1 to I4 and I17; a target that cannot be looked at is one itself, and hides no other."""
-        minter = self.broker.minters[self.minter]
-        for target in minter.targets():
+        try:
+            targets = self.broker.minters[self.minter].targets()
+        except BrokerError as problem:  # no catalogue is in force
+            yield Violation("I1", self.minter, f"could not be looked at: {problem.code}")
+            return
+        for target in targets:
             try:
                 yield from self._at(target)
                 yield from self._clocks(target)

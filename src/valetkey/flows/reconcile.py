@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from valetkey.core.ask import canonical_hash
-from valetkey.core.comparison import Comparison, Difference, Known, held_targets
+from valetkey.core.comparison import (
+    Comparison,
+    Difference,
+    Known,
+    Order,
+    epoch_of,
+    held_targets,
+    same_installation,
+)
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.ids import LeaseId, lease_id_of
 from valetkey.core.lease import Lease, LeaseState
+from valetkey.core.tally import Doubt
 from valetkey.flows.adopt import adopt, vanish
 from valetkey.flows.sweep import CLOCK
-from valetkey.ports import Broker, Found, Presence, Transaction
+from valetkey.flows.witness import doubts, note_tally
+from valetkey.ports import Broker, Found, Minter, Presence, Transaction
 
 AGAIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen at one target: objects of ours that should not be, and leases without one."""
+    """What was seen at one target: objects of ours that should not be, and leases without one.
+
+    `ordered` are objects of the epoch that an operator's order names.
+    """
 
     target: str
     odd: Sequence[Found]
     missing: Sequence[Known]
     live: int
+    ordered: Sequence[Found] = ()
+
+    @classmethod
+    def of(
+        cls,
+        target: str,
+        known: Sequence[Known],
+        seen: Mapping[str, Found],
+        strays: tuple[Sequence[Found], Sequence[Found]],
+    ) -> Look:
+        """What concerns this target, of everything known and seen, odd and ordered."""
+        live = [x for x in known if x.target == target and x.state is LeaseState.ACTIVE]
+        missing = [x for x in live if x.name not in seen]
+        odd, ordered = ([x for x in each if x.handle.target == target] for each in strays)
+        return cls(target, odd, missing, len(live), ordered)
 
 
 def leads(broker: Broker, duty: str, every: timedelta) -> bool:
@@ -39,69 +67,113 @@ def leads(broker: Broker, duty: str, every: timedelta) -> bool:
     return broker.store.first_use("lead", f"{duty} {turn}", now + 2 * every)
 
 
-def reconcile(broker: Broker, minter_name: str, *, act_anyway: bool = False) -> Comparison:
+def reconcile(broker: Broker, minter_name: str, order: Order | None = None) -> Comparison:
     """Compare one minter's objects with our leases, and act unless the difference is suspicious.
 
-    A restored backup on either side shows as a large difference: then it only reports, until a
-    human asks with `act_anyway`. A target that cannot be looked at holds up no other. Replicas
-    that do it at once see the same and act once.
+    A restored backup on either side shows as a large difference or as a doubt of the witness: then
+    it only reports, until a human gives an order. A target that cannot be looked at holds up no
+    other. Replicas that do it at once see the same and act once.
     """
     outcome = Comparison()
+    _record_order(broker, minter_name, order)
+    doubted = _doubted(broker, minter_name, order, outcome)
     with broker.store.transaction() as tx:
         known = tx.unended_names(minter_name)
-    looks = _look_everywhere(broker, minter_name, known, outcome)
-    limits = broker.limits
-    differences = {x.target: Difference(len(x.odd), len(x.missing), x.live) for x in looks}
-    held = held_targets(differences, limits.reconcile_floor, limits.reconcile_share)
-    outcome.held = {} if act_anyway else held
+    looks = _look_everywhere(broker, minter_name, known, outcome, order)
+    if doubted is not None:
+        outcome.held = {look.target: doubted for look in looks}
+    elif order is None or not order.act:
+        outcome.held = _suspicious(broker, looks)
     _tell_of_strangers(broker, minter_name, outcome)
     _tell_what_waits(broker, minter_name, outcome)
-    for look in looks:
-        if look.target not in outcome.held:
-            _act(broker, minter_name, look, outcome)
+    for look in looks if doubted is None else ():
+        held = look.target in outcome.held
+        _act(broker, minter_name, replace(look, odd=(), missing=()) if held else look, outcome)
     return outcome
 
 
+def _doubted(
+    broker: Broker, minter_name: str, order: Order | None, outcome: Comparison
+) -> str | None:
+    """Why one side may be a copy; a witness that is older is overruled by an order."""
+    try:
+        why = doubts(broker, minter_name)
+        ordered = order is not None and order.act
+        if why is None or (ordered and why == Doubt.WITNESS_IS_OLDER):
+            note_tally(broker, minter_name, over_older=ordered)
+            why = None
+    except BrokerError as problem:
+        outcome.problems["witness"] = problem.code
+        return None
+    return why
+
+
+def _suspicious(broker: Broker, looks: Sequence[Look]) -> dict[str, str]:
+    limits = broker.limits
+    differences = {x.target: Difference(len(x.odd), len(x.missing), x.live) for x in looks}
+    return held_targets(differences, limits.reconcile_floor, limits.reconcile_share)
+
+
 def _look_everywhere(
-    broker: Broker, minter_name: str, known: Sequence[Known], outcome: Comparison
+    broker: Broker,
+    minter_name: str,
+    known: Sequence[Known],
+    outcome: Comparison,
+    order: Order | None,
 ) -> list[Look]:
-    """Outside any transaction, and after reading what lives."""
-    minter, seen, looks = broker.minters[minter_name], dict[str, Found](), list[Look]()
-    by_name = {x.name: x for x in known}
-    lists: dict[str, list[Found]] = {}
-    for target in minter.targets():
+    """Outside any transaction, and after reading what lives; each object is seen once."""
+    minter, seen = broker.minters[minter_name], dict[str, Found]()
+    targets = _targets(minter, outcome)
+    for target in targets:
         try:
-            lists[target] = [x for x in minter.found(target) if x.handle.name not in seen]
+            found = {x.handle.name: x for x in minter.found(target)}
         except BrokerError as problem:
             outcome.problems[target] = problem.code
             continue
-        seen.update({x.handle.name: x for x in lists[target]})
-    for target, found in lists.items():
-        live = [x for x in known if x.target == target and x.state is LeaseState.ACTIVE]
-        odd = _odd(broker, [x for x in found if x.handle.name not in by_name], outcome)
-        missing = [x for x in live if x.name not in seen]
-        looks.append(Look(target, odd, missing, len(live)))
+        seen = {**found, **seen}
+    looked = [x for x in targets if x not in outcome.problems]
     outcome.seen = len(seen)
     lived = {x.target for x in known if x.state is LeaseState.ACTIVE}
-    looked = lists.keys() | outcome.problems.keys()
-    outcome.unlooked = sorted(lived - looked) if looked else []
+    outcome.unlooked = sorted(lived - set(targets)) if targets else []
+    names = {x.name for x in known}
+    rest = [found for name, found in seen.items() if name not in names]
+    odd, ordered = _odd(broker, rest, outcome, order)
+    looks = [Look.of(target, known, seen, (odd, ordered)) for target in looked]
+    outcome.odd = [x.handle.name for look in looks for x in look.odd]
+    outcome.missing = [x.lease_id for look in looks for x in look.missing]
     return looks
 
 
-def _odd(broker: Broker, found: Sequence[Found], outcome: Comparison) -> list[Found]:
-    """What is out there for a lease that has ended, or for none; strangers are only noted."""
-    if not found:
+def _targets(minter: Minter, outcome: Comparison) -> Sequence[str]:
+    """None are known while no catalogue is in force."""
+    try:
+        return minter.targets()
+    except BrokerError as problem:
+        outcome.problems["catalogue"] = problem.code
         return []
-    with broker.store.transaction() as tx:
-        behind = leases_behind(tx, found)
-    odd = []
+
+
+def _odd(
+    broker: Broker, found: Sequence[Found], outcome: Comparison, order: Order | None
+) -> tuple[list[Found], list[Found]]:
+    """What is out there for a lease that has ended, or for none; strangers are only noted."""
+    behind: Mapping[str, Known | None] = {}
+    if found:
+        with broker.store.transaction() as tx:
+            behind = leases_behind(tx, found)
+    odd, ordered = [], []
     for one in found:
-        lease = behind[one.handle.name]
-        if lease is None and one.installation != broker.installation:
-            outcome.foreign.append(one.handle.name)
-        elif lease is None or lease.state is LeaseState.ENDED:
-            odd.append(one)
-    return odd
+        lease, name = behind[one.handle.name], one.handle.name
+        if lease is not None or one.installation == broker.installation:
+            if lease is None or lease.state is LeaseState.ENDED:
+                odd.append(one)
+        elif not same_installation(one.installation, broker.installation):
+            outcome.foreign.append(name)
+        elif order is not None and epoch_of(one.installation) == order.epoch:
+            ordered.append(one)
+        else:
+            outcome.other_epochs.append(name)
+    return odd, ordered
 
 
 def leases_behind(tx: Transaction, found: Sequence[Found]) -> Mapping[str, Known | None]:
@@ -115,10 +187,25 @@ def leases_behind(tx: Transaction, found: Sequence[Found]) -> Mapping[str, Known
     return {one.handle.name: known.get(one.handle.name) for one in found}
 
 
+def _record_order(broker: Broker, minter_name: str, order: Order | None) -> None:
+    """Written before done: who had it act, and why."""
+    if order is None:
+        return
+    body = {"minter": minter_name, "epoch": order.epoch, "untrusted_reason": order.reason}
+    with broker.store.transaction() as tx:
+        tx.record(Fact(FactKind.RECONCILE_ORDERED, f"shell {order.by}", body=body))
+
+
 def _tell_of_strangers(broker: Broker, minter_name: str, outcome: Comparison) -> None:
-    outcome.foreign.sort()
-    if outcome.foreign:
-        _tell(broker, FactKind.FOREIGN_MARK_SEEN, minter_name, {"names": outcome.foreign[:50]})
+    """Objects of other installations, and of other epochs of ours: on record, and an alarm."""
+    for names, what in (
+        (outcome.foreign, "objects of another installation are there"),
+        (outcome.other_epochs, "objects of another epoch are there"),
+    ):
+        names.sort()
+        body: dict[str, object] = {"names": names[:50]}
+        if names and _tell(broker, FactKind.FOREIGN_MARK_SEEN, minter_name, body):
+            broker.notifier.alarm(what, {"minter": minter_name, "count": str(len(names))})
 
 
 def _tell_what_waits(broker: Broker, minter_name: str, outcome: Comparison) -> None:
@@ -141,13 +228,14 @@ def _act(broker: Broker, minter_name: str, look: Look, outcome: Comparison) -> N
 
 def _still_there(broker: Broker, minter_name: str, look: Look) -> Sequence[Found]:
     """Without what was only ended while we compared; what cannot be looked at now comes again."""
-    if not look.odd:
+    found = [*look.odd, *look.ordered]
+    if not found:
         return []
     try:
         there = {x.handle.name for x in broker.minters[minter_name].found(look.target)}
     except BrokerError:
         return []
-    return [found for found in look.odd if found.handle.name in there]
+    return [one for one in found if one.handle.name in there]
 
 
 def _is_absent(broker: Broker, minter_name: str, lease: Lease) -> bool:

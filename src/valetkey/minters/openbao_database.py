@@ -29,6 +29,7 @@ from valetkey.core.statements import (
 from valetkey.minters.bao import Bao, Login, NothingThere
 from valetkey.minters.inspector import Inspector
 from valetkey.minters.neighbours import Neighbours
+from valetkey.minters.openbao_witness import OpenBaoWitness
 from valetkey.minters.pins import role_body, unpinned
 from valetkey.ports import Deadline, Ending, Found, Gone, Lapse, Minted, Presence, Renewed
 
@@ -249,6 +250,10 @@ class OpenBaoDatabase:
     def claim(self) -> list[str]:
         """Put our installation's name at each mount that has none; the targets newly claimed."""
         return [target.name for target in self._targets() if self._claim(target.name)]
+
+    def witness(self) -> OpenBaoWitness:
+        """The same OpenBao as the witness of our database."""
+        return OpenBaoWitness(self._bao, self._logins.ender)
 
     def close(self) -> None:
         """Give back the inspectors' connections."""

@@ -34,6 +34,7 @@ from valetkey.core.outside import LivesUntil as LivesUntil
 from valetkey.core.outside import Minted as Minted
 from valetkey.core.outside import Presence as Presence
 from valetkey.core.outside import Renewed as Renewed
+from valetkey.core.tally import Tallies
 from valetkey.core.task import Task
 from valetkey.ports.outside import Clock as Clock
 from valetkey.ports.outside import Deadline as Deadline
@@ -41,6 +42,7 @@ from valetkey.ports.outside import Lanes as Lanes
 from valetkey.ports.outside import Notifier as Notifier
 from valetkey.ports.outside import PolicyEngine as PolicyEngine
 from valetkey.ports.outside import RuleSet as RuleSet
+from valetkey.ports.outside import Witness as Witness
 
 
 class Minter(Protocol):
@@ -281,6 +283,18 @@ class Transaction(Protocol):
         """The leases that ended last, newest first."""
 
     def unended_leases(self) -> Sequence[Lease]: ...
+    def installation(self) -> str:
+        """The name and epoch of this database, as marks carry it."""
+
+    def begin_epoch(self, least: int) -> str:
+        """Raise the epoch by one, or to `least`; the new name. Only its owner's login may."""
+
+    def hurry_tasks(self) -> int:
+        """Make every open task due to end now; how many there are."""
+
+    def tallies(self, name: str) -> Tallies: ...
+    def save_tallies(self, name: str, tallies: Tallies) -> None: ...
+
     def unended_names(self, minter: str) -> Sequence[Known]:
         """What every lease of a minter that is not ended is called outside."""
 
@@ -351,7 +365,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Broker:
-    """Everything the flows work with, in one frozen bundle."""
+    """Everything the flows work with, in one frozen bundle; witnesses by their minter's name."""
 
     store: Store
     minters: Mapping[str, Minter]
@@ -363,6 +377,7 @@ class Broker:
     fingerprint: Callable[[str], str]
     jitter: Callable[[], float]
     installation: str
+    witnesses: Mapping[str, Witness] = field(default_factory=dict)
     older_fingerprints: tuple[Callable[[str], str], ...] = ()
     patience: Patience = field(default_factory=Patience)
     limits: Limits = field(default_factory=Limits)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from valetkey.core.catalogue import Catalogue
 from valetkey.core.decision import Decision, Question
+from valetkey.core.tally import Noted, Tally
 
 
 class Deadline(Protocol):
@@ -62,3 +63,16 @@ class Notifier(Protocol):
 
     def alarm(self, what: str, about: Mapping[str, str]) -> None:
         """Something needs a human; never raises, never carries a secret."""
+
+
+class Witness(Protocol):
+    """A place outside our database that holds its tally; raises what a minter raises."""
+
+    def noted(self, installation: str) -> Noted | None:
+        """What is noted there for a name like `abcdefe1`."""
+
+    def note(self, installation: str, tally: Tally, over: int) -> None:
+        """Note it over that version (0: none); raises MinterRefused if another one is there."""
+
+    def installations(self) -> Sequence[str]:
+        """Every name for which anything was ever noted there."""

@@ -21,6 +21,7 @@ from valetkey.store.authority import Authority
 from valetkey.store.checkup import Checkup
 from valetkey.store.cuts import cut_at, cuts_to_look_at, next_cut
 from valetkey.store.due import DUE, duties_of
+from valetkey.store.epochs import Epochs
 from valetkey.store.lifecycle import Lifecycle
 from valetkey.store.patience import ANSWER, be_patient, connecting
 from valetkey.store.readings import Readings
@@ -53,7 +54,7 @@ _LEFT = f"SELECT {_FILLED} FROM buckets WHERE principal = %(principal)s"  # noqa
 _FIRST_USE = pg_insert(uses).on_conflict_do_nothing().returning(uses.c.key)
 
 
-class SqlTransaction(Authority, Lifecycle, Checkup):
+class SqlTransaction(Authority, Lifecycle, Checkup, Epochs):
     """Every query, over one connection in one transaction."""
 
 

@@ -328,6 +328,16 @@ facts = Table(
     Index("ix_facts_at", "at"),
 )
 
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("number", BigInteger, nullable=True),
+    _text("word", optional=True),
+    Column("coming_number", BigInteger, nullable=True),
+    _text("coming_word", optional=True),
+)
+
 uses = Table(
     "uses",
     metadata,

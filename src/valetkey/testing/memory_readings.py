@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
 from valetkey.core.comparison import Known
 from valetkey.core.facts import HistoryQuery, RecordedFact
 from valetkey.core.lease import Lease
+from valetkey.core.task import Task, TaskState
 
 
 def known(lease: Lease) -> Known:
@@ -32,3 +37,9 @@ def matches(recorded: RecordedFact, query: HistoryQuery) -> bool:
         and (query.until is None or recorded.at < query.until)
         and (query.before is None or recorded.number < query.before)
     )
+
+
+def hurried_tasks(tasks: Iterable[Task], now: datetime) -> dict[str, Task]:
+    """The open ones, due to end now."""
+    opened = (task for task in tasks if task.state is TaskState.OPEN)
+    return {x.id: replace(x, deadline_at=min(x.deadline_at, now)) for x in opened}

@@ -13,6 +13,7 @@ from valetkey.core.facts import RecordedFact
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.kill import VENDOR, Kill, Reach, stops
 from valetkey.core.lease import Lease
+from valetkey.core.tally import Tallies
 from valetkey.core.task import Task, TaskState
 from valetkey.ports import Standing
 
@@ -29,6 +30,8 @@ class _State:
     kills: dict[str, Kill] = field(default_factory=dict)
     budgets: dict[str, int] = field(default_factory=dict)
     facts: list[RecordedFact] = field(default_factory=list)
+    tallies: dict[str, Tallies] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=lambda: {"installation": "abcdefe1"})
 
     def copy(self) -> _State:
         return _State(**{name: value.copy() for name, value in vars(self).items()})

@@ -16,12 +16,10 @@ from typing import cast
 
 from valetkey.core.admission import Ceilings
 from valetkey.core.agent import Agent, Binding
-from valetkey.core.comparison import Known
 from valetkey.core.decision import Decision
 from valetkey.core.errors import StoreUnavailable
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
-from valetkey.core.invariants import Rule, Terms
 from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import LIVE, UNENDED, Lease
 from valetkey.core.task import Task
@@ -29,6 +27,7 @@ from valetkey.ports import Duty, Mine, Standing
 from valetkey.testing.memory_due import duties_due, is_of
 from valetkey.testing.memory_store import MemoryStore, MemoryTransaction
 from valetkey.testing.sim_locks import KEY_SHARE, NO_KEY_UPDATE, SHARE, UPDATE, Key, Locks
+from valetkey.testing.sim_readings import SimReadings
 from valetkey.testing.sim_session import SimSession
 from valetkey.testing.sim_steps import Alone, Steps
 
@@ -81,7 +80,7 @@ class SimStore(MemoryStore):
             self.state.facts.append(RecordedFact(len(self.state.facts) + 1, self.time, fact))
 
 
-class SimTransaction(SimSession):
+class SimTransaction(SimReadings):
     """Every query of the port."""
 
     # --- locks -----------------------------------------------------------------------------
@@ -306,14 +305,6 @@ class SimTransaction(SimSession):
         self._statement("unended leases")
         return self._snapshot.unended_leases()
 
-    def unended_names(self, minter: str) -> Sequence[Known]:
-        self._statement("unended names of", minter)
-        return self._snapshot.unended_names(minter)
-
-    def names_of(self, lease_ids: Sequence[str]) -> Sequence[Known]:
-        self._statement("names of")
-        return self._snapshot.names_of(lease_ids)
-
     def leases_of_secret(self, prints: Sequence[str]) -> Sequence[Lease]:
         self._statement("leases of a secret")
         return self._snapshot.leases_of_secret(prints)
@@ -377,10 +368,6 @@ class SimTransaction(SimSession):
         return claimed
 
     # --- history ---------------------------------------------------------------------------
-
-    def broken(self, terms: Terms) -> Sequence[tuple[Rule, str]]:
-        self._statement("broken")
-        return self._snapshot.broken(terms)
 
     def record(self, fact: Fact) -> None:
         self.facts.append(fact)

@@ -21,7 +21,7 @@ from valetkey.devstack.workload import workload_token
 
 CLI = (sys.executable, "-m", "valetkey.cli")
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SCENES = 11
+SCENES = 12
 pytestmark = pytest.mark.timeout(300)
 
 

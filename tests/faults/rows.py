@@ -85,6 +85,5 @@ NOT_RUN: Mapping[str, str] = {
     "F27": "not written yet",
     "F41": "not written yet",
     "F42": "history is not sealed yet, so no verifier could name an edited range",
-    "F44": "there is no minter for AWS yet",
 }
 """Rows that no test runs, and why. A row has either a test or a line here."""

@@ -41,8 +41,8 @@ def faults(folder: Path) -> list[Problem]:
 
 
 def test_the_sample_catalogue_loads(catalogue: Catalogue) -> None:
-    """Three targets of two minters, with their times and lanes."""
-    assert set(catalogue.targets) == {"orders-db", "reports-api", "archive-api"}
+    """Four targets of three minters, with their times and lanes."""
+    assert set(catalogue.targets) == {"orders-db", "reports-api", "archive-api", "orders-exports"}
     orders = catalogue.targets["orders-db"]
     assert orders.connections == ("orders-0", "orders-1", "orders-2", "orders-3")
     assert orders.scopes["write"].mutates

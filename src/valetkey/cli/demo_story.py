@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from valetkey.cli.demo_bucket import SCOPE, bucket
 from valetkey.cli.demo_database import (
     Reconnecting,
     connect,
@@ -68,8 +69,10 @@ class Cast:
 def whole_story(stage: Stage) -> None:
     """Tell it. Raises NotAsTold at the first step that is not as told."""
     cast = Cast.of(stage)
-    for scene in (_provisioned, _accepted, _task, _read, _write, _denied, _overstep, _ended, _told):
+    for scene in (_provisioned, _accepted, _task, _read, _write, _denied, _overstep, _ended):
         scene(cast)
+    bucket(stage, cast.bot)
+    _told(cast)
 
 
 def _provisioned(cast: Cast) -> None:
@@ -80,7 +83,7 @@ def _provisioned(cast: Cast) -> None:
         "valetkey.yaml says what jobs of this repository and environment may set up. Nobody "
         "holds an API key."
     )
-    made = _registered(cast.ci, "refund-bot", ("orders-db:read", WRITE))
+    made = _registered(cast.ci, "refund-bot", ("orders-db:read", WRITE, SCOPE))
     say.verify(made["state"] == "proposed", "refund-bot is proposed; it may ask for nothing yet")
     say.verify(made["created_by_rule"] == "refunds-deploy", "the rule that allowed it is recorded")
     no = cast.ci.is_refused(

@@ -24,6 +24,7 @@ from valetkey.devstack.stack import Stack
 
 _HEADER = "# Written by `valetkey dev up` at each start: edits are lost. Secrets are in files.\n"
 _PORT = re.compile(r"(?m)^(address: \{host: 127\.0\.0\.1, port: )[0-9]+")
+_ENDPOINT = re.compile(r'(endpoint_url: "http://127\.0\.0\.1:)[0-9]+')
 _PINNED = ("repository_id", "repository_owner_id", "environment")
 
 
@@ -50,22 +51,27 @@ def write_config(stack: Stack) -> DevServer:
     folder = stack.folder.root / "config"
     folder.mkdir(mode=0o700, exist_ok=True)
     server = DevServer(process.port_for(stack.folder, "valetkey"), folder / "valetkey.yaml")
-    _copy_samples(folder, stack.postgres.port)
+    _copy_samples(folder, stack.postgres.port, stack.aws.port)
     _write_secrets(stack)
     values = _values(stack, server)
     server.file.write_text(_HEADER + yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return server
 
 
-def _copy_samples(folder: Path, postgres_port: int) -> None:
+def _copy_samples(folder: Path, postgres_port: int, aws_port: int) -> None:
     with resources.as_file(resources.files("valetkey.devstack") / "sample") as sample:
         for name in ("catalogue", "policies"):
             if not (folder / name).exists():
                 shutil.copytree(sample / name, folder / name)
-    orders_db = folder / "catalogue" / "orders-db.yaml"
-    if orders_db.exists():
-        text = orders_db.read_text(encoding="utf-8")
-        orders_db.write_text(_PORT.sub(rf"\g<1>{postgres_port}", text), encoding="utf-8")
+    _with_port(folder / "catalogue" / "orders-db.yaml", _PORT, postgres_port)
+    _with_port(folder / "catalogue" / "orders-exports.yaml", _ENDPOINT, aws_port)
+
+
+def _with_port(file: Path, where: re.Pattern[str], port: int) -> None:
+    """Put this start's port into a file, if it is still there."""
+    if file.exists():
+        text = file.read_text(encoding="utf-8")
+        file.write_text(where.sub(rf"\g<1>{port}", text), encoding="utf-8")
 
 
 def _write_secrets(stack: Stack) -> None:
@@ -106,6 +112,12 @@ def _values(stack: Stack, server: DevServer) -> dict[str, Any]:
         "openbao": {
             "address": stack.openbao.address,
             "identity_token_file": str(stack.identity_token_file),
+        },
+        "aws": {
+            "access_key_file": str(stack.aws.credentials_file),
+            "external_id_file": str(stack.aws.external_id_file),
+            "sts_endpoint": stack.aws.address,
+            "iam_endpoint": stack.aws.address,
         },
         "issuers": _issuers(stack.issuer_url, server.url),
         "trust_rules": [
@@ -170,6 +182,9 @@ def _rule(name: str, environment: str, prefix: str) -> dict[str, Any]:
         "owners": ["olivia@example.com"],
         "teams": ["refunds"],
         "labels": {"region": ["eu", "us"], "environment": ["production"]},
-        "boundary": ["orders-db:read", "orders-db:write", "reports-api:export"],
+        "boundary": [
+            *("orders-db:read", "orders-db:write"),
+            *("reports-api:export", "orders-exports:read"),
+        ],
         "may_bind": ["workloads"],
     }

@@ -23,6 +23,14 @@ POSTGRES = {
     "PGPASSWORD": "password",
     "PGSSLMODE": "sslmode",
 }
+AWS = {
+    "AWS_ACCESS_KEY_ID": "access_key_id",
+    "AWS_SECRET_ACCESS_KEY": "secret_access_key",
+    "AWS_SESSION_TOKEN": "session_token",
+    "AWS_REGION": "region",
+    "AWS_DEFAULT_REGION": "region",
+    "AWS_ENDPOINT_URL": "endpoint_url",
+}
 NOT_FOUND = 127
 NOBODY_DECIDED = (
     "People have not decided, and the task made here ends now with this ask: give them time by "
@@ -55,8 +63,9 @@ def run(
     """Run COMMAND with the credential in its environment; end it when the command ends.
 
     A database credential is given as PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD and
-    PGSSLMODE, a token as VALETKEY_TOKEN. With --renewable-for it is renewed while the command runs.
-    The exit code is the command's own.
+    PGSSLMODE, a session of AWS as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN,
+    AWS_REGION and AWS_ENDPOINT_URL, a token as VALETKEY_TOKEN. With --renewable-for it is renewed
+    while the command runs. The exit code is the command's own.
     """
     from valetkey.agentside.client import Ask, Granted
     from valetkey.agentside.renewal import Renewals
@@ -89,6 +98,8 @@ def environment_of(credential: Mapping[str, Any]) -> dict[str, str]:
         return {
             name: str(credential[part]) for name, part in POSTGRES.items() if part in credential
         }
+    if credential["type"] == "aws":
+        return {name: str(credential[part]) for name, part in AWS.items() if part in credential}
     if credential["type"] == "jwt":
         return {"VALETKEY_TOKEN": str(credential["token"])}
     raise ValueError("this type of credential cannot be put into an environment")

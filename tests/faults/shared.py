@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.ground import REQUEST_LIMIT, SCALE, Ground, lay
+from tests.faults.ground import REQUEST_LIMIT, SCALE, SHORTENED, Ground, lay
 from valetkey.devstack.stack import Options, Stack
 
 _shared: list[Ground] = []
@@ -32,7 +32,7 @@ def ground(pytestconfig: pytest.Config) -> Ground:
 def a_ground_of_ones_own() -> Iterator[Ground]:
     """Another stack beside it, for what would be in everybody's way."""
     folder = Path(tempfile.mkdtemp(prefix="valetkey-faults-"))
-    stack = Stack(folder / "data", Options(max_request_duration=REQUEST_LIMIT))
+    stack = Stack(folder / "data", Options(max_request_duration=_limit()))
     stack.start()
     done = threading.Event()
     tending = threading.Thread(target=stack.tend_until, args=[done], daemon=True)
@@ -53,5 +53,11 @@ def _lay(config: pytest.Config) -> Ground:
     resources = ExitStack()
     ground = resources.enter_context(a_ground_of_ones_own())
     config.add_cleanup(resources.close)
-    print(f"times: {dict(SCALE)}, OpenBao's request limit {REQUEST_LIMIT}")
+    times = dict(SCALE) if SHORTENED else "the defaults"
+    print(f"times: {times}, OpenBao's request limit {_limit()}")
     return ground
+
+
+def _limit() -> str:
+    """How long OpenBao works on one request."""
+    return REQUEST_LIMIT if SHORTENED else "90s"

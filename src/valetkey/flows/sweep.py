@@ -32,12 +32,30 @@ def sweep(broker: Broker, limit: int = 64, only: Sequence[str] = ()) -> int:
     Claiming is writing the next due time; a worker that dies leaves a row that comes due again.
     Returns how many were claimed.
     """
-    with broker.store.transaction() as tx:
-        claimed = [_on_its_way(tx, lease) for lease in _claim(broker, tx, limit, only)]
+    try:
+        with broker.store.transaction() as tx:
+            claimed = [_on_its_way(tx, lease) for lease in _claim(broker, tx, limit, only)]
+    except Exception:
+        _end_without_history(broker, limit, only)
+        raise
     broker.failpoint("sweep.claimed")
+    _start(broker, claimed)
+    return len(claimed)
+
+
+def _end_without_history(broker: Broker, limit: int, only: Sequence[str]) -> None:
+    """Where no fact can be written, nothing starts to end; what already was still does.
+
+    Whatever is live ends at its back end's own time meanwhile.
+    """
+    with broker.store.transaction() as tx:
+        claimed = _claim(broker, tx, limit, only)
+    _start(broker, [lease for lease in claimed if lease.state not in LIVE])
+
+
+def _start(broker: Broker, claimed: Sequence[Lease]) -> None:
     for lease in claimed:
         broker.lanes.start(lease.target, partial(end_one, broker, lease))
-    return len(claimed)
 
 
 def end_one(broker: Broker, lease: Lease) -> None:

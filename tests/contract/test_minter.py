@@ -24,7 +24,7 @@ from tests.contract.minters import (
     token_kind,
     unreachable_database,
 )
-from valetkey.core.errors import MinterUnavailable, OutcomeUnknown
+from valetkey.core.errors import MinterRefused, MinterUnavailable, NotRenewable, OutcomeUnknown
 from valetkey.core.ids import Mark
 from valetkey.core.lease import Handle, Proof
 from valetkey.devstack.stack import Stack
@@ -235,3 +235,50 @@ def test_a_target_that_cannot_be_looked_at_is_minted_nothing_and_holds_up_no_oth
         with pytest.raises(MinterUnavailable):
             minter.mint(handle, database.wanted, TTL, deadline())
     assert database.minter.probe(handle) is Presence.ABSENT
+
+
+def test_what_can_be_renewed_lives_for_what_was_asked_from_then_on(kind: Kind) -> None:
+    """Never longer; what cannot be renewed says so, beforehand and when it is tried."""
+    handle = kind.handle()
+    minted = kind.mint(handle)
+    if kind.minter.renews(kind.wanted):
+        renewed = kind.minter.renew(handle, minted.back_ref, 2 * TTL, deadline())
+        assert TTL < renewed.lifetime <= 2 * TTL
+        assert kind.works(minted)
+    else:
+        with pytest.raises(NotRenewable):
+            kind.minter.renew(handle, minted.back_ref, 2 * TTL, deadline())
+    kind.minter.end(handle, later())
+
+
+def test_what_has_ended_is_not_renewed(looking: Kind) -> None:
+    """It stays away, whoever asks."""
+    handle = looking.handle()
+    minted = looking.mint(handle)
+    looking.minter.end(handle, later())
+    with pytest.raises(MinterRefused):
+        looking.minter.renew(handle, minted.back_ref, TTL, deadline())
+    assert looking.minter.probe(handle) is Presence.ABSENT
+    assert not looking.works(minted)
+
+
+def test_a_renewal_past_its_deadline_is_not_begun(looking: Kind) -> None:
+    """A thread that was frozen renews nothing any more."""
+    handle = looking.handle()
+    minted = looking.mint(handle)
+    with pytest.raises(OutcomeUnknown):
+        looking.minter.renew(handle, minted.back_ref, TTL, deadline(0))
+    looking.minter.end(handle, later())
+
+
+def test_renewals_end_with_the_life_that_the_role_is_pinned_to(database: Kind) -> None:
+    """OpenBao cuts what would go beyond the scope's longest life, and VALID UNTIL with it."""
+    longest = database.wanted.definition.longest
+    handle = database.handle()
+    minted = database.mint(handle)
+    renewed = database.minter.renew(handle, minted.back_ref, 2 * longest, deadline())
+    assert renewed.lifetime <= longest
+    until = database.minter.lives_until(handle, minted.back_ref)
+    assert until is not None
+    assert until <= datetime.now(UTC) + renewed.lifetime + renewed.slack
+    database.minter.end(handle, later())

@@ -70,7 +70,22 @@ SHORTENED = os.environ.get("VALETKEY_FAULT_TIMES") != "production"
 STRETCH = 1 if SHORTENED else 12
 READ = "orders-db:read{region=eu}"
 WRITE = "orders-db:write{region=eu}"
-NEEDED = ("orders-db:read", "orders-db:write", "reports-api:export", "archive-api:fetch")
+GLANCE = "orders-db:glance{region=eu}"
+HEARD = """
+  glance:
+    summary: As read, for whoever says at once that it came.
+    mutates: false
+    parameters:
+      region: {enum: [eu, us]}
+    max_ttl: 15m
+    ack_within: 2s
+    creation_statements:
+      - >-
+        CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'
+        CONNECTION LIMIT 4 ROLE "valetkey_manager"
+      - GRANT "orders_${region}_reader" TO "{{name}}" WITH INHERIT TRUE, SET FALSE
+"""
+NEEDED = ("orders-db:read", "orders-db:glance", "orders-db:write", "reports-api:export", "archive-api:fetch")
 EVERYTHING_ALLOWED = """
 @id("all")
 permit (principal, action, resource);
@@ -223,7 +238,8 @@ def write_files(stack: Stack, folder: Path) -> None:
     without_aws = shutil.ignore_patterns("orders-exports.yaml")  # botocore takes half a second
     shutil.copytree(sample / "catalogue", folder / "catalogue", ignore=without_aws)
     orders = folder / "catalogue" / "orders-db.yaml"
-    orders.write_text(orders.read_text().replace("5432", str(stack.postgres.port)))
+    text = orders.read_text().replace("5432", str(stack.postgres.port))
+    orders.write_text(text.rstrip() + HEARD)
     (folder / "policies").mkdir()
     (folder / "policies" / "all.cedar").write_text(EVERYTHING_ALLOWED)
     write_private(folder / "app.url", sqlalchemy_url(stack.app_dsn()))

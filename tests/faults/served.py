@@ -98,9 +98,9 @@ class Visitor:
         body = {"task": task, "scope": scope, "ttl": ttl, "reason": "because"}
         return self.call("POST", "/v1/credentials", body, Idempotency_Key=secrets.token_hex(8))
 
-    def hang_up(self, task: str, after: float) -> None:
+    def hang_up(self, task: str, after: float, scope: str = READ) -> None:
         """Ask, and close the connection so many seconds after the request was sent."""
-        body = json.dumps({"task": task, "scope": READ, "ttl": 60, "reason": "because"})
+        body = json.dumps({"task": task, "scope": scope, "ttl": 60, "reason": "because"})
         lines = [
             "POST /v1/credentials HTTP/1.1",
             "Host: x",

@@ -10,11 +10,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.ground import Ground, leases_of_task, until_true
+from tests.faults.ground import (
+    GLANCE,
+    Ground,
+    lease_of,
+    leases_of_task,
+    until_ended,
+    until_true,
+)
 from tests.faults.rows import row
 from tests.faults.served import Served, Visitor, serving
 from valetkey.bootstrap import House
-from valetkey.core.lease import LeaseState
+from valetkey.core.lease import LeaseState, Proof
 
 ROUNDS = int(os.environ.get("VALETKEY_FAULT_ROUNDS", "1"))
 
@@ -50,6 +57,28 @@ def test_clients_that_hang_up_at_any_moment_leave_nothing(
             status, receipt = visitor.call("POST", f"/v1/tasks/{task}/end")
             assert status in {200, 202}, receipt
         ground.at_peace(house)
+
+
+@row("F09")
+def test_what_a_client_left_behind_ends_where_its_scope_wants_to_hear_of_it(
+    ground: Ground, house: House, served: Served
+) -> None:
+    """Nobody speaks of what was left, and it ends; what is acknowledged in time lives."""
+    visitor = served.visitor(ground.bot(house))
+    task = visitor.start()
+    visitor.hang_up(task, 0.0, GLANCE)
+    status, given = visitor.ask(task, GLANCE)
+    assert status == 201, given
+    kept = given["lease"]["id"]
+    assert given["lease"]["ack_by"] is not None
+    assert visitor.call("POST", f"/v1/leases/{kept}/ack")[1]["acknowledged_at"] is not None
+    until_true(lambda: len(leases_of_task(house, task)) == 2, 20)
+    (left,) = (x.id for x in leases_of_task(house, task) if x.id != kept)
+    ended = until_ended(house, left)
+    assert (ended.end_reason, ended.proof) == ("unacknowledged", Proof.VERIFIED)
+    assert lease_of(house, kept).state is LeaseState.ACTIVE
+    visitor.call("POST", f"/v1/tasks/{task}/end")
+    ground.at_peace(house)
 
 
 def leave_often(visitor: Visitor, task: str, chance: random.Random) -> None:

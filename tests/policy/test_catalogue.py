@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.policy.conftest import SAMPLE
 from valetkey.core.catalogue import Catalogue
 from valetkey.core.scope import Scope
+from valetkey.minters.pins import openbao_policy
 from valetkey.policy.catalogue import load_catalogue
 from valetkey.policy.checks import check_catalogue
 from valetkey.policy.problems import CatalogueInvalid, Problem
@@ -69,6 +70,9 @@ ORDERS_FAULTS = {
     "tag": ("owner: ", "owner: !!str ", 6, "tags"),
     "ttl": ("max_ttl: 15m", "max_ttl: 900", 18, "max_ttl must be"),
     "ttl zero": ("max_ttl: 15m", "max_ttl: 0m", 18, "max_ttl must be"),
+    "life short": ("max_ttl: 15m", "max_ttl: 15m\n    max_life: 14m", 19, "max_life is below"),
+    "life huge": ("max_ttl: 15m", "max_ttl: 15m\n    max_life: 13h", 19, "or over 12h"),
+    "ack late": ("max_ttl: 15m", "max_ttl: 15m\n    ack_within: 11m", 19, "ack_within is over"),
     "ttl huge": ("max_ttl: 15m", "max_ttl: 13h", 18, "over 12h"),
     "mutates": ("mutates: false", "mutates: 'false'", 15, "true or false"),
     "port": ("port: 5432", "port: '5432'", 7, "whole number"),
@@ -184,3 +188,28 @@ def test_an_unknown_key_always_has_file_and_line(tmp_path: Path, key: str, at: s
     path.write_text(text.replace(anchor, inside, 1))
     line = path.read_text()[: path.read_text().index(f"{key}: x")].count("\n") + 1
     assert Problem(str(path), line, f"unknown key {key!r}") in faults(tmp_path)
+
+
+def test_a_longer_life_and_an_acknowledgement_are_read_and_change_the_digest(
+    folder: Path, catalogue: Catalogue
+) -> None:
+    """A catalogue without them has the digest it had before there were any."""
+    change(folder / "orders-db.yaml", "max_ttl: 15m", "max_ttl: 15m\n    max_life: 4h\n    ack_within: 30s")
+    found = load_catalogue(folder)
+    read = found.targets["orders-db"].scopes["read"]
+    assert (read.longest, read.ack_within) == (timedelta(hours=4), timedelta(seconds=30))
+    assert catalogue.targets["orders-db"].scopes["read"].longest == timedelta(minutes=15)
+    assert found.digest != catalogue.digest
+
+
+def test_a_longer_life_is_what_the_role_is_pinned_to(folder: Path) -> None:
+    """The engine must let renewals reach it; each TTL stays the asked one."""
+    change(folder / "orders-db.yaml", "max_ttl: 15m", "max_ttl: 15m\n    max_life: 4h")
+    policy = openbao_policy(load_catalogue(folder), ("orders-db",), "abcdefe1")
+    assert '"max_ttl" = ["14400s"]' in policy
+
+
+def test_what_cannot_be_renewed_has_no_longer_life(folder: Path) -> None:
+    """A signed token stands as it is."""
+    change(folder / "archive-api.yaml", "max_ttl: 2m", "max_ttl: 2m\n    max_life: 1h")
+    assert "is not renewed" in faults(folder)[0].message

@@ -16,6 +16,7 @@ from valetkey.core.errors import BrokerError, MinterRefused, MinterUnavailable, 
 from valetkey.core.kill import Height, Kill, Reach, stops
 from valetkey.core.lease import LIVE, Lease, LeaseState
 from valetkey.core.task import Task, TaskState
+from valetkey.flows.acknowledge import acknowledge
 from valetkey.flows.agents import disable_agent
 from valetkey.flows.approve import approve, deny, fresh_name, time_out_grants, withdraw
 from valetkey.flows.collect import collect
@@ -23,6 +24,7 @@ from valetkey.flows.doctor import doctor
 from valetkey.flows.end_task import end_overdue_tasks, end_task
 from valetkey.flows.kill import enforce_kills, kill, kill_now, release_kill
 from valetkey.flows.reconcile import reconcile
+from valetkey.flows.renew import renew
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.revoke import revoke_lease
 from valetkey.flows.sweep import sweep
@@ -72,8 +74,27 @@ class Flows(RuleBasedStateMachine):
 
     @rule(target=asked, task=tasks, scope=st.sampled_from(SCOPES))
     def makes_up_an_ask(self, task: Task, scope: str) -> Ask:
-        """An ask under a key of its own, not sent yet."""
-        return self.stage.ask(task, scope)
+        """An ask under a key of its own, not sent yet; what is asked for may be renewed."""
+        return self.stage.ask(task, scope, renewable_for=timedelta(minutes=12))
+
+    @rule(at=st.integers(0, 9))
+    def renews(self, at: int) -> None:
+        """One of what is out, unless it may not."""
+        live = [x for x in self._leases() if x.state is LeaseState.ACTIVE]
+        for lease in live[at : at + 1]:
+            with suppress(BrokerError):
+                longer = renew(self.stage.broker, self.stage.bot, lease.id)
+                assert longer.expires_at > lease.expires_at
+                assert longer.renewable_until is not None
+                assert longer.expires_at <= longer.renewable_until
+
+    @rule(at=st.integers(0, 9))
+    def acknowledges(self, at: int) -> None:
+        """Whatever it is by now: nothing rises by it."""
+        for lease in self._leases()[at : at + 1]:
+            with suppress(BrokerError):
+                noted = acknowledge(self.stage.broker, self.stage.bot, lease.id)
+                assert noted.state is lease.state
 
     @rule(target=waiting, ask=asked, again=st.booleans())
     def asks(self, ask: Ask, again: bool) -> object:
@@ -172,6 +193,12 @@ class Flows(RuleBasedStateMachine):
         minter = self.stage.minter
         (minter.fail_after_mint if after else minter.fail_mint).append(error())
 
+    @rule(error=st.sampled_from(TROUBLE), after=st.booleans())
+    def the_next_renewal_fails(self, error: type[BrokerError], after: bool) -> None:
+        """Before or after its effect."""
+        minter = self.stage.minter
+        (minter.fail_after_renew if after else minter.fail_renew).append(error())
+
     @rule(error=st.sampled_from((MinterRefused, MinterUnavailable)))
     def the_next_end_fails(self, error: type[BrokerError]) -> None:
         """It will be tried again."""
@@ -231,7 +258,8 @@ class Flows(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Once nothing fails any more and time has passed, nothing is out and all is proven."""
         minter = self.stage.minter
-        for trouble in (minter.fail_mint, minter.fail_after_mint, minter.fail_end):
+        renewing = (minter.fail_renew, minter.fail_after_renew)
+        for trouble in (minter.fail_mint, minter.fail_after_mint, minter.fail_end, *renewing):
             trouble.clear()
         if not self.moves_time:
             return

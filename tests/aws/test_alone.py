@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
     ConnectionClosedError,
     EndpointConnectionError,
     NoCredentialsError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 
 from valetkey.core.errors import MinterRefused, MinterUnavailable, OutcomeUnknown
 from valetkey.minters.aws_clients import AwsClients, Endpoints, Identity, Keys, isolated_session
-from valetkey.minters.aws_errors import spoken
+from valetkey.minters.aws_errors import AWS_TROUBLE, spoken
 
 ROLE = "arn:aws:iam::123456789012:role/broker"
 SESSION = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
@@ -150,7 +150,7 @@ def test_a_redirect_is_not_followed(heard: Heard, tmp_path: Path) -> None:
     """Whoever answers for AWS does not send us elsewhere with a signed request."""
     heard.redirect = True
     clients = AwsClients(Identity(key_file(tmp_path)), Endpoints(sts=heard.address))
-    with pytest.raises(BotoCoreError):
+    with pytest.raises(AWS_TROUBLE):
         clients.sts("eu-central-1").get_caller_identity()
     assert len(heard.asked) == 1
 
@@ -225,6 +225,7 @@ def answered(code: str, status: int = 400) -> ClientError:
         (EndpointConnectionError(endpoint_url="x"), MinterUnavailable),
         (ReadTimeoutError(endpoint_url="x"), OutcomeUnknown),
         (ConnectionClosedError(endpoint_url="x"), OutcomeUnknown),
+        (ResponseParserError("<hush> is no XML of AWS's"), OutcomeUnknown),
     ],
 )
 def test_what_was_sent_and_not_answered_is_unknown(

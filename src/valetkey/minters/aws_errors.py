@@ -12,6 +12,7 @@ from botocore.exceptions import (
     ProxyConnectionError,
     SSLError,
 )
+from botocore.parsers import ResponseParserError
 
 from valetkey.core.errors import BrokerError, MinterRefused, MinterUnavailable, OutcomeUnknown
 
@@ -38,8 +39,8 @@ OURSELVES = frozenset(
         "UnrecognizedClientException",
     }
 )
-AWS_TROUBLE = (BotoCoreError, ClientError)
-"""Everything that a call of AWS raises, but for defects."""
+AWS_TROUBLE = (BotoCoreError, ClientError, ResponseParserError)
+"""Everything that a call of AWS raises, but for defects; an answer that is not AWS's among it."""
 _UNSENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
 _CODE = re.compile(r"[A-Za-z.]{1,60}")
 
@@ -59,7 +60,7 @@ def spoken(problem: Exception, *, once: bool) -> BrokerError:
     """
     if isinstance(problem, ClientError):
         return _answered(problem, once)
-    if isinstance(problem, _UNSENT) or (isinstance(problem, BotoCoreError) and not once):
+    if isinstance(problem, _UNSENT) or not once:
         return MinterUnavailable("AWS could not be reached", retry_after=5)
     return OutcomeUnknown(retry_after=5)
 

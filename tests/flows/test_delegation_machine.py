@@ -1,0 +1,178 @@
+"""Random trees of tasks and agents: nothing below holds what is lacking above, or outlives it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
+
+from valetkey.core.agent import Agent, Binding
+from valetkey.core.errors import BrokerError
+from valetkey.core.kill import Height
+from valetkey.core.lease import LIVE, Lease
+from valetkey.core.principal import Caller
+from valetkey.core.scope import Scope, within_any
+from valetkey.core.task import Task, TaskState
+from valetkey.flows.agents import disable_agent
+from valetkey.flows.delegate import delegate, take_task
+from valetkey.flows.end_task import end_overdue_tasks, end_task
+from valetkey.flows.kill import kill
+from valetkey.flows.request_credential import request_credential
+from valetkey.flows.start_task import Plan
+from valetkey.testing.brokers import EPOCH, Stage
+
+SCOPES = tuple(
+    map(Scope.parse, ("orders-db:read", "orders-db:read{region=eu}", "orders-db:read{region=us}"))
+)
+NAMES = ("refund-bot", "helper-1", "helper-2", "helper-3")
+
+
+class Delegation(RuleBasedStateMachine):
+    """Four agents that pass tasks on to each other, while tasks end and agents are stopped."""
+
+    tasks = Bundle("tasks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = Stage()
+        self.callers = {NAMES[0]: self.stage.bot}
+        for name in NAMES[1:]:
+            self.callers[name] = self._another(name)
+        self.stopped: set[str] = set()
+
+    def _another(self, name: str) -> Caller:
+        stage = self.stage
+        agent: Agent = replace(
+            stage.agent, id=stage.new_id("agent"), name=name, owner=f"{name}@example.com", labels={}
+        )
+        binding = Binding(f"of {name}", agent.id, "mesh", (("sub", name),), "ci", EPOCH)
+        with stage.broker.store.transaction() as tx:
+            tx.add_agent(agent)
+            tx.add_binding(binding)
+        known = {"agent_id": agent.id, "agent": name, "binding_id": binding.id}
+        return replace(stage.bot, jkt=f"key of {name}", **known)  # type: ignore[arg-type]
+
+    def _caller_of(self, task: Task) -> Caller:
+        return next(x for x in self.callers.values() if x.agent_id == task.agent_id)
+
+    @rule(target=tasks, minutes=st.integers(1, 60))
+    def start(self, minutes: int) -> Task | None:
+        """A task of the first agent."""
+        with suppress(BrokerError):
+            return self.stage.start("orders-db:read", minutes=minutes)
+        return None
+
+    @rule(
+        target=tasks,
+        parent=tasks,
+        to=st.sampled_from(NAMES),
+        scopes=st.lists(st.sampled_from(SCOPES), min_size=1, max_size=2, unique=True),
+        minutes=st.integers(1, 90),
+        most=st.sampled_from((None, 1, 1, 2)),
+    )
+    def pass_on(
+        self, parent: Task | None, to: str, scopes: list[Scope], minutes: int, most: int | None
+    ) -> Task | None:
+        """Somebody hands part of its work on; refused or not is the product's matter."""
+        if parent is None:
+            return None
+        plan = Plan("part", tuple(scopes), timedelta(minutes=minutes), max_credentials=most)
+        broker = self.stage.broker
+        with suppress(BrokerError):
+            child = delegate(broker, self._caller_of(parent), parent.id, plan, to)
+            return take_task(broker, self.callers[to], child.id)
+        return None
+
+    @rule(task=tasks, region=st.sampled_from(("eu", "us")))
+    def ask(self, task: Task | None, region: str) -> None:
+        """A credential is asked for under some task."""
+        if task is not None:
+            ask = self.stage.ask(task, f"orders-db:read{{region={region}}}")
+            with suppress(BrokerError):
+                request_credential(self.stage.broker, self._caller_of(task), ask)
+
+    @rule(task=tasks)
+    def end(self, task: Task | None) -> None:
+        """Somebody ends a task."""
+        if task is not None:
+            with suppress(BrokerError):
+                end_task(self.stage.broker, self._caller_of(task), task.id)
+
+    @rule(minutes=st.integers(1, 30))
+    def pass_time(self, minutes: int) -> None:
+        """Time passes, and the clock does its duty until it is done."""
+        self.stage.pass_time(timedelta(minutes=minutes))
+        while end_overdue_tasks(self.stage.broker):
+            pass
+
+    @precondition(lambda self: len(self.stopped) < 2)
+    @rule(name=st.sampled_from(NAMES[1:]), switch=st.booleans())
+    def stop(self, name: str, switch: bool) -> None:
+        """An agent is killed or disabled."""
+        self.stopped.add(name)
+        agent_id = self.callers[name].agent_id or ""
+        if switch:
+            kill(self.stage.broker, self.stage.operator, Height.AGENT, agent_id, "odd")
+        else:
+            disable_agent(self.stage.broker, self.stage.operator, agent_id)
+
+    def _all(self) -> tuple[dict[str, Task], list[Lease]]:
+        state = self.stage.memory.state
+        return dict(state.tasks), list(state.leases.values())
+
+    @invariant()
+    def a_child_lies_within_every_task_above_it(self) -> None:
+        """Scopes, time and depth only narrow; a chain never comes back to an agent."""
+        tasks, _ = self._all()
+        for task in tasks.values():
+            line = [tasks[task_id] for task_id in task.ancestors] + [task]
+            for above in line[:-1]:
+                assert all(within_any(scope, above.scopes) for scope in task.scopes)
+                assert task.deadline_at <= above.deadline_at
+            assert task.depth <= self.stage.broker.limits.deepest_task
+            agents = [x.agent_id for x in line]
+            turns = [a for a, b in zip(agents, [*agents[1:], None], strict=True) if a != b]
+            assert len(turns) == len(set(turns))
+
+    @invariant()
+    def nothing_lives_below_what_has_ended(self) -> None:
+        """Neither an open task nor a live lease, whoever ended what stands above it."""
+        tasks, leases = self._all()
+        now = self.stage.broker.store.now()
+        for task in tasks.values():
+            ended = [x for x in task.ancestors if tasks[x].state is TaskState.ENDED]
+            late = [x for x in task.ancestors if tasks[x].deadline_at <= now]
+            assert task.state is TaskState.ENDED or not (ended or late)
+        for lease in leases:
+            if lease.state in LIVE and lease.task_id:
+                line = (*tasks[lease.task_id].ancestors, lease.task_id)
+                assert all(tasks[x].state is TaskState.OPEN for x in line)
+                assert all(tasks[x].agent_id not in self._stopped_ids() for x in line)
+
+    @invariant()
+    def no_limit_is_exceeded(self) -> None:
+        """All that was ever written under a task counts against its limit."""
+        tasks, leases = self._all()
+        for task in tasks.values():
+            if task.max_credentials is not None:
+                under = [x for x in leases if x.task_id and task.id in self._line(x.task_id)]
+                assert len(under) <= task.max_credentials
+
+    def _line(self, task_id: str) -> tuple[str, ...]:
+        return (*self.stage.memory.state.tasks[task_id].ancestors, task_id)
+
+    def _stopped_ids(self) -> set[str]:
+        return {self.callers[name].agent_id or "" for name in self.stopped}
+
+
+Delegation.TestCase.settings = settings(
+    max_examples=80, stateful_step_count=30, deadline=None, derandomize=True
+)
+
+
+class TestDelegation(Delegation.TestCase):  # type: ignore[misc, name-defined]
+    """Runs the machine."""

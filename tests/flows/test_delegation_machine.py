@@ -8,7 +8,14 @@ from datetime import timedelta
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from valetkey.core.agent import Agent, Binding
 from valetkey.core.errors import BrokerError
@@ -22,7 +29,7 @@ from valetkey.flows.delegate import delegate, take_task
 from valetkey.flows.end_task import end_overdue_tasks, end_task
 from valetkey.flows.kill import kill
 from valetkey.flows.request_credential import request_credential
-from valetkey.flows.start_task import Plan
+from valetkey.flows.start_task import Plan, start_task
 from valetkey.testing.brokers import EPOCH, Stage
 
 SCOPES = tuple(
@@ -59,12 +66,11 @@ class Delegation(RuleBasedStateMachine):
     def _caller_of(self, task: Task) -> Caller:
         return next(x for x in self.callers.values() if x.agent_id == task.agent_id)
 
-    @rule(target=tasks, minutes=st.integers(1, 60))
-    def start(self, minutes: int) -> Task | None:
-        """A task of the first agent."""
-        with suppress(BrokerError):
-            return self.stage.start("orders-db:read", minutes=minutes)
-        return None
+    @initialize(target=tasks, most=st.sampled_from((None, 1, 2)))
+    def begin(self, most: int | None) -> Task:
+        """A task of the first agent, perhaps with a limit."""
+        plan = Plan("root", (SCOPES[0],), timedelta(hours=2), max_credentials=most)
+        return start_task(self.stage.broker, self.stage.bot, plan)
 
     @rule(
         target=tasks,
@@ -75,41 +81,38 @@ class Delegation(RuleBasedStateMachine):
         most=st.sampled_from((None, 1, 1, 2)),
     )
     def pass_on(
-        self, parent: Task | None, to: str, scopes: list[Scope], minutes: int, most: int | None
-    ) -> Task | None:
+        self, parent: Task, to: str, scopes: list[Scope], minutes: int, most: int | None
+    ) -> Task:
         """Somebody hands part of its work on; refused or not is the product's matter."""
-        if parent is None:
-            return None
         plan = Plan("part", tuple(scopes), timedelta(minutes=minutes), max_credentials=most)
         broker = self.stage.broker
         with suppress(BrokerError):
             child = delegate(broker, self._caller_of(parent), parent.id, plan, to)
             return take_task(broker, self.callers[to], child.id)
-        return None
+        return parent
 
     @rule(task=tasks, region=st.sampled_from(("eu", "us")))
-    def ask(self, task: Task | None, region: str) -> None:
+    def ask(self, task: Task, region: str) -> None:
         """A credential is asked for under some task."""
-        if task is not None:
-            ask = self.stage.ask(task, f"orders-db:read{{region={region}}}")
-            with suppress(BrokerError):
-                request_credential(self.stage.broker, self._caller_of(task), ask)
+        ask = self.stage.ask(task, f"orders-db:read{{region={region}}}")
+        with suppress(BrokerError):
+            request_credential(self.stage.broker, self._caller_of(task), ask)
 
+    @precondition(lambda self: len(self.stage.memory.state.leases) > 2)
     @rule(task=tasks)
-    def end(self, task: Task | None) -> None:
+    def end(self, task: Task) -> None:
         """Somebody ends a task."""
-        if task is not None:
-            with suppress(BrokerError):
-                end_task(self.stage.broker, self._caller_of(task), task.id)
+        with suppress(BrokerError):
+            end_task(self.stage.broker, self._caller_of(task), task.id)
 
-    @rule(minutes=st.integers(1, 30))
+    @rule(minutes=st.integers(1, 10))
     def pass_time(self, minutes: int) -> None:
         """Time passes, and the clock does its duty until it is done."""
         self.stage.pass_time(timedelta(minutes=minutes))
         while end_overdue_tasks(self.stage.broker):
             pass
 
-    @precondition(lambda self: len(self.stopped) < 2)
+    @precondition(lambda self: len(self.stage.memory.state.leases) > 2 and not self.stopped)
     @rule(name=st.sampled_from(NAMES[1:]), switch=st.booleans())
     def stop(self, name: str, switch: bool) -> None:
         """An agent is killed or disabled."""

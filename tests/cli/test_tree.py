@@ -55,11 +55,11 @@ def test_every_command_has_a_sentence_and_json(name: str, command: click.Command
 
 @pytest.mark.parametrize(("name", "command"), ALL, ids=[name for name, _ in ALL])
 def test_no_command_takes_a_secret_in_argv(name: str, command: click.Command) -> None:
-    """What smells of a secret can only be `-`, standard input."""
+    """What smells of a secret can only be `-`, standard input, or a number."""
     for parameter in command.params:
         words = " ".join((parameter.name or "", *parameter.opts)).lower()
         if any(word in words for word in SECRET_WORDS):
-            assert isinstance(parameter.type, click.Choice)
+            assert isinstance(parameter.type, click.Choice | click.types.IntParamType)
             assert list(parameter.type.choices) == ["-"]
 
 

@@ -98,9 +98,9 @@ def test_what_needs_people_says_so_and_nothing_beyond_the_task_is_offered() -> N
     )
     assert found is not None
     assert found.told() == {
-        "nearest_scope": "orders-db:list",
-        "nearest_ttl": "120",
-        "nearest_outcome": "needs_approval",
+        "scopes": ["orders-db:list"],
+        "ttl": 120,
+        "outcome": "needs_approval",
     }
     nothing = nearest_ask(rule, catalogue(), asked("orders-db:drop"), lambda scope: False)
     assert nothing is None

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from valetkey.cli.desk import DONE, REFUSED, WAITING, Desk, stands_at_desk
+from valetkey.cli.screen import instead
 from valetkey.cli.values import SECONDS
 
 LEASE = ("id", "scope", "state", "requested_ttl", "granted_ttl", "cut_by")
@@ -64,7 +65,8 @@ def explain(desk: Desk, scope: str, task_id: str, ttl: int, renewable_for: int |
     from valetkey.agentside.client import Ask
 
     found = desk.broker.explain(Ask(task_id, scope, ttl, None, renewable_for))
-    desk.screen.show(found, {name: found.get(name) for name in DECISION})
+    rows = {name: found.get(name) for name in DECISION}
+    desk.screen.show(found, rows | {"instead": instead(found.get("nearest"))})
     return {"allow": DONE, "needs_approval": WAITING}.get(found["outcome"], REFUSED)
 
 

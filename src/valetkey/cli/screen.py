@@ -109,6 +109,8 @@ class Screen:
         for name, label in (("detail", "why"), ("next_action", "next"), ("decision_id", "id")):
             if problem.get(name):
                 click.echo(f"  {label}: {clean(problem[name])}", err=True)
+        if problem.get("nearest"):
+            click.echo(f"  instead: {clean(instead(problem['nearest']))}", err=True)
         if self.as_json:
             self.document({"refused": dict(problem)})
 
@@ -129,6 +131,15 @@ class Screen:
             console.print(table)
         for line in printed.get().splitlines():
             click.echo(line.rstrip())
+
+
+def instead(nearest: Any) -> str | None:
+    """What could be had instead of what was denied, in one line; None when nothing was found."""
+    if not isinstance(nearest, dict):
+        return None
+    scopes, ttl = " ".join(map(str, nearest.get("scopes", ()))), nearest.get("ttl")
+    people = " once people approve" if nearest.get("outcome") == "needs_approval" else ""
+    return f"{scopes} for at most {ttl} s{people}"
 
 
 def _member(item: Any, column: str) -> object:

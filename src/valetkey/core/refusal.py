@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class BrokerError(Exception):
@@ -20,7 +20,7 @@ class BrokerError(Exception):
         *,
         retry_after: float | None = None,
         decision_id: str | None = None,
-        extra: dict[str, str] | None = None,
+        extra: dict[str, Any] | None = None,
     ) -> None:
         self.detail = detail or (type(self).__doc__ or "").splitlines()[0]
         self.retry_after = retry_after

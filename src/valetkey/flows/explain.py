@@ -8,6 +8,7 @@ from datetime import timedelta
 from valetkey.core.ask import Ask, GrantedTtl
 from valetkey.core.decision import Decision
 from valetkey.core.principal import Caller
+from valetkey.flows.nearest import Nearest
 from valetkey.flows.recording import refusals_about
 from valetkey.flows.weigh import open_task, weigh
 from valetkey.ports import Broker
@@ -15,11 +16,15 @@ from valetkey.ports import Broker
 
 @dataclass(frozen=True)
 class Explanation:
-    """A decision, and the time that would be granted; `life` with all renewals, if any."""
+    """A decision, and the time that would be granted; `life` with all renewals, if any.
+
+    `nearest` is what could be had instead of what was denied, if anything was found.
+    """
 
     decision: Decision
     ttl: GrantedTtl
     life: timedelta | None = None
+    nearest: Nearest | None = None
 
 
 def explain(broker: Broker, caller: Caller, ask: Ask) -> Explanation:
@@ -27,4 +32,4 @@ def explain(broker: Broker, caller: Caller, ask: Ask) -> Explanation:
     with refusals_about(ask.task_id), broker.store.transaction() as tx:
         standing = open_task(tx, caller, ask.task_id, str(ask.scope))
         weighed = weigh(broker, tx, standing, ask)
-    return Explanation(weighed.decision, weighed.ttl, weighed.life)
+    return Explanation(weighed.decision, weighed.ttl, weighed.life, weighed.nearest)

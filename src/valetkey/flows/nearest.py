@@ -33,12 +33,12 @@ class Nearest:
     ttl: timedelta
     needs_approval: bool
 
-    def told(self) -> dict[str, str]:
-        """The same as further members of a refusal."""
+    def told(self) -> dict[str, object]:
+        """The same as callers are told it; the time in seconds."""
         return {
-            "nearest_scope": " ".join(map(str, self.scopes)),
-            "nearest_ttl": str(int(self.ttl.total_seconds())),
-            "nearest_outcome": "needs_approval" if self.needs_approval else "allow",
+            "scopes": [str(scope) for scope in self.scopes],
+            "ttl": int(self.ttl.total_seconds()),
+            "outcome": "needs_approval" if self.needs_approval else "allow",
         }
 
 
@@ -64,7 +64,17 @@ def nearest_ask(
 
 
 def nearest_task(decide: Decide, question: Question) -> Nearest | None:
-    """The nearest to a task that was denied: the same for less time, or with fewer scopes."""
+    """The nearest to a task that was denied: the same for less time, or with fewer scopes.
+
+    Nobody can be asked for a task, so only what is allowed outright counts.
+    """
+
+    def outright(other: Question) -> Decision:
+        decision = ask(other)
+        allowed = decision.outcome is Outcome.ALLOW
+        return decision if allowed else replace(decision, outcome=Outcome.DENY)
+
+    ask, decide = decide, outright
     scopes = question.task_scopes
     if (ttl := _longest(decide, question)) is not None:
         return _found(decide, replace(question, ttl=ttl), scopes)

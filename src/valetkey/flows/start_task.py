@@ -22,6 +22,8 @@ from valetkey.core.kill import VENDOR, Reach
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
+from valetkey.flows.deciding import told
+from valetkey.flows.nearest import nearest_task
 from valetkey.flows.recording import task_fact
 from valetkey.ports import Broker, Transaction
 
@@ -95,7 +97,10 @@ def open_seat(
     task = replace(task, decision_id=decision_id)
     if decision.outcome is not Outcome.ALLOW:
         refusal = PolicyBroken if decision.problem else DeniedByPolicy
-        error = refusal(decision_id=decision_id)
+        error: BrokerError = refusal(decision_id=decision_id)
+        if decision.problem is None:
+            question = _question(plan, seat, now)
+            told(error, nearest_task(broker.rules().policy.decide, question))
         tx.record(task_fact(FactKind.TASK_DENIED, task, by, error.code))
         error.recorded = True
         return task, error

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from valetkey.core.agent import Agent
 from valetkey.core.ask import Ask, GrantedTtl, canonical_hash, lowest_ttl
 from valetkey.core.catalogue import CataloguedScope
-from valetkey.core.decision import Decision, Outcome, Question, intersection
+from valetkey.core.decision import Decision, Outcome
 from valetkey.core.errors import (
     BrokerError,
     BudgetSpent,
@@ -28,9 +28,17 @@ from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.core.task import Task
 from valetkey.flows.admit import make_room
+from valetkey.flows.deciding import (
+    check_within,
+    decided_for_all,
+    instead_of,
+    question_of,
+    told,
+)
+from valetkey.flows.nearest import Nearest
 from valetkey.flows.recording import grant_fact, lease_fact
 from valetkey.flows.verdicts import Order, Refused, Verdict, Waiting
-from valetkey.ports import Broker, Deadline, PolicyEngine, Standing, Transaction
+from valetkey.ports import Broker, Deadline, Standing, Transaction
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Before:
 
 @dataclass(frozen=True)
 class Weighed:
-    """One ask, looked at from all sides at one moment.
+    """One ask, looked at from all sides at one moment; `nearest` is what a denial could be instead.
 
     `life` is how long in all renewals may keep it alive, counted from its activation; None for an
     ask that is not to be renewed.
@@ -57,6 +65,7 @@ class Weighed:
     ttl: GrantedTtl
     mint_by: Deadline
     life: timedelta | None = None
+    nearest: Nearest | None = None
 
 
 NOTHING_BEFORE = Before()
@@ -80,29 +89,19 @@ def weigh(
     now = tx.now()
     rules = broker.rules()
     wanted = rules.catalogue.find(ask.scope)
-    task.declares(ask.scope)
-    agent.bounds(ask.scope)
-    if standing.kills:
-        raise Killed()
     limits = [("scope", wanted.definition.max_ttl), ("task", _whole(task.deadline_at - now))]
     whole = _whole_life(broker, ask, wanted, task.deadline_at - (before.since or now))
-    question = Question(
-        agent=agent,
-        ttl=whole or lowest_ttl(ask.ttl, limits).ttl,
-        now=now,
-        task_id=task.id,
-        task_owner=task.owner,
-        task_scopes=task.scopes,
-        wanted=wanted,
-        approvals=before.approvals,
-        depth=task.depth,
-        delegated_by=_delegator(standing),
-    )
-    decision = _of_all(rules.policy, question, standing)
+    longest = whole or lowest_ttl(ask.ttl, limits).ttl
+    question = question_of(standing, wanted, longest, now, before.approvals)
+    check_within(broker, standing, question)
+    if standing.kills:
+        raise Killed()
+    decision = decided_for_all(rules.policy, question, standing)
+    nearest = instead_of(broker, standing, question, decision)
     by_policy = ("policy", decision.max_ttl)
     ttl = lowest_ttl(ask.ttl, [*limits, by_policy])
     life = lowest_ttl(whole, [by_policy]).ttl if whole is not None else None
-    return Weighed(now, agent, task, wanted, decision, ttl, mint_by, life)
+    return Weighed(now, agent, task, wanted, decision, ttl, mint_by, life, nearest)
 
 
 def _whole_life(
@@ -138,20 +137,6 @@ def open_task(
     return standing
 
 
-def _of_all(policy: PolicyEngine, question: Question, standing: Standing) -> Decision:
-    """What everybody in the chain may have: the task's own agent, and each one above it."""
-    others = {link.agent.id: link.agent for link in standing.above}
-    others.pop(standing.agent.id, None)
-    above = [policy.decide(replace(question, agent=agent)) for agent in others.values()]
-    return intersection(policy.decide(question), above)
-
-
-def _delegator(standing: Standing) -> str | None:
-    """The agent that passed the task on, if it was another."""
-    above = standing.above[-1].agent if standing.above else standing.agent
-    return None if above.id == standing.agent.id else above.name
-
-
 def settle_verdict(
     broker: Broker, tx: Transaction, weighed: Weighed, ask: Ask, caller: Caller
 ) -> Verdict:
@@ -162,7 +147,7 @@ def settle_verdict(
     grant = _grant_of(broker, weighed, ask, caller, decision_id)
     by = str(caller.principal)
     if decision.outcome is Outcome.DENY:
-        error = refusal_of(decision, decision_id)
+        error = told(refusal_of(decision, decision_id), weighed.nearest)
         grant = replace(grant, state=GrantState.REFUSED, refusal_code=error.code)
         tx.add_grant(grant)
         tx.record(grant_fact(FactKind.ASK_DENIED, grant, weighed.task, by, error.code))

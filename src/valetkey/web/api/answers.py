@@ -31,6 +31,7 @@ class Problem(BaseModel):
     next_action: str
     retry_after: float | None = None
     decision_id: str | None = None
+    nearest: Nearest | None = None
 
 
 class OAuthError(BaseModel):
@@ -180,6 +181,14 @@ class Waiting(Answer):
     grant: Grant
 
 
+class Nearest(Answer):
+    """What would not be denied instead: decided, not guessed."""
+
+    scopes: list[str]
+    ttl: int
+    outcome: Literal["allow", "needs_approval"]
+
+
 class Explanation(Answer):
     """The decision that a request would get now."""
 
@@ -193,6 +202,7 @@ class Explanation(Answer):
     renewable_for: int | None
     cut_by: str
     problem: str | None
+    nearest: Nearest | None
 
 
 class Receipt(Answer):

@@ -243,6 +243,7 @@ def explanation(one: Explanation, asked: timedelta) -> Json:
         "renewable_for": _maybe(one.life),
         "cut_by": one.ttl.cut_by,
         "problem": decision.problem,
+        "nearest": one.nearest.told() if one.nearest else None,
     }
 
 

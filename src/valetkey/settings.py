@@ -150,6 +150,12 @@ class Times(Section):
         timedelta(seconds=20), gt=timedelta(0), description="Postgres's, for one statement."
     )
     tick: timedelta = Field(timedelta(seconds=1), description="Between sweeps.")
+    hung_after: timedelta = Field(
+        timedelta(seconds=20), description="A call that lasts longer counts as an outage."
+    )
+    leave_alone: timedelta = Field(
+        timedelta(seconds=10), description="Between trials of a target that does not answer."
+    )
     reconcile_every: timedelta = Field(timedelta(minutes=1), description="Between comparisons.")
     reload_every: timedelta = Field(timedelta(seconds=30), description="Between looks at files.")
     longest_retry: timedelta = Field(timedelta(minutes=5), description="Between ending retries.")
@@ -172,6 +178,15 @@ class Limits(Section):
     leases_per_target: int = Field(1000, ge=1, description="Unended leases of one target.")
     leases_in_all: int = Field(5000, ge=1, description="Unended leases of the installation.")
     deepest_task: int = Field(3, ge=0, le=16, description="Tasks that may stand above one.")
+    calls_per_target: int = Field(
+        8, ge=2, le=64, description="Calls of one target at once, of each replica."
+    )
+    calls_in_all: int = Field(
+        48, ge=2, le=64, description="Calls of all targets at once, of each replica."
+    )
+    outages: int = Field(
+        5, ge=1, le=1000, description="Calls without an answer before a target is left alone."
+    )
     rate: float = Field(20, ge=0.1, description="Requests per second of a principal, on average.")
     burst: int = Field(60, ge=1, le=8000, description="Requests of a principal at once.")
 

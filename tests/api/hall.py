@@ -21,7 +21,7 @@ from valetkey.identity.authenticator import Authenticator, Behind, Registered
 from valetkey.identity.bindings import StoredBindings
 from valetkey.identity.keys import SigningKeys
 from valetkey.identity.tokens import AccessTokens
-from valetkey.ports import Store
+from valetkey.ports import Store, Trouble
 from valetkey.testing.brokers import Stage
 from valetkey.testing.issuer import LocalIssuer, dpop_proof, public_jwk
 from valetkey.web.app import create_app
@@ -50,7 +50,7 @@ RULE = TrustRule(
 class Health:
     """Readiness as a variable."""
 
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[Trouble] = field(default_factory=list)
 
 
 class Visitor:

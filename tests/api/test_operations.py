@@ -8,19 +8,21 @@ from contextlib import ExitStack
 from tests.api.hall import Hall
 from valetkey.core.errors import StoreUnavailable
 from valetkey.core.facts import HistoryQuery
+from valetkey.ports import Trouble
 from valetkey.web.api import answers
 from valetkey.web.knocks import MOST_SOURCES, Knocks, source_of
 from valetkey.web.metrics import Metrics, TimedMinter
 
 
 def test_alive_and_ready_are_two_things(hall: Hall) -> None:
-    """Unready with its reasons and 503; alive all the same."""
+    """Unready with 503 and the parts, never what is wrong with which target; alive all the same."""
     assert hall.client.get("/readyz").json() == {"status": "ready"}
-    hall.health.reasons.append("openbao-database: sealed")
+    hall.health.reasons.append(Trouble("openbao-database", "orders-db is away"))
     unready = hall.client.get("/readyz")
     assert unready.status_code == 503
     answers.Problem.model_validate(unready.json())
-    assert unready.json()["reasons"] == ["openbao-database: sealed"]
+    assert unready.json()["reasons"] == ["openbao-database"]
+    assert "orders-db" not in unready.text
     assert unready.headers["Retry-After"]
     assert hall.client.get("/healthz").json() == {"status": "alive"}
 

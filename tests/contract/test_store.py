@@ -348,6 +348,18 @@ def test_a_claim_can_be_of_the_minters_one_has(grounded: Store, some: Examples) 
         assert [x.id for x in forsaken] == ["lease_0001"]
 
 
+def test_a_claim_can_be_of_one_target(grounded: Store, some: Examples) -> None:
+    """The one lease with which a target that is left alone is tried."""
+    with grounded.transaction() as tx:
+        tx.add_lease(some.due(1, ago=9))
+        tx.add_lease(some.due(2, ago=5, target="archive"))
+        tx.add_lease(some.due(3, ago=1, target="archive"))
+    archive = Mine(["fake"], MINUTE, "archive")
+    with grounded.transaction() as tx:
+        assert [x.id for x in tx.claim_due(1, CLAIM, (), (), archive)] == ["lease_0002"]
+        assert [x.id for x in tx.claim_due(9, CLAIM, (), (), archive)] == ["lease_0003"]
+
+
 @pytest.mark.parametrize(
     ("height", "subject"),
     [

@@ -61,6 +61,8 @@ SCALE: Mapping[str, object] = {
     "answer_within": 2,
     "tick": "PT0.2S",
     "reconcile_every": 600,
+    "hung_after": "PT1.5S",
+    "leave_alone": 1,
     "longest_retry": 2,
     "stuck_after": 600,
     "stuck_after_tries": 60,

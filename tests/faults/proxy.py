@@ -191,6 +191,8 @@ class PostgresProxy:
         self._armed: list[tuple[str, int, bytes]] = []
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._flowing = threading.Event()
+        self._flowing.set()
         self._deaf: set[tuple[socket.socket, socket.socket]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads = [threading.Thread(target=self._accept)]
@@ -219,8 +221,17 @@ class PostgresProxy:
         """Let them in again."""
         self.open = True
 
+    def freeze(self) -> None:
+        """Take everything, connections too, and say nothing any more."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Go on where it froze."""
+        self._flowing.set()
+
     def close(self) -> None:
         """Stop."""
+        self.thaw()
         self.cut()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -256,6 +267,7 @@ class PostgresProxy:
         said = b""
         with contextlib.suppress(OSError):
             while chunk := source.recv(65536):
+                self._flowing.wait(120)
                 said += chunk if watch else b""
                 loss = ""
                 if self.hole:

@@ -81,8 +81,6 @@ ROWS: Mapping[str, Row] = {
 
 NOT_RUN: Mapping[str, str] = {
     "F23": "not written yet",
-    "F26": "not written yet",
-    "F27": "not written yet",
     "F41": "at scale only: 32,000 endings under one snapshot made claims three times slower",
     "F42": "history is not sealed yet, so no verifier could name an edited range",
 }

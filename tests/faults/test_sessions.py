@@ -103,7 +103,7 @@ def test_an_expired_credential_loses_its_open_session(ground: Ground, house: Hou
 
 @row("F28", "F30")
 def test_a_role_that_others_depend_on_is_stuck_until_a_human_helps(ground: Ground) -> None:
-    """Ending fails with a named problem and goes on for ever; other leases end; then it ends."""
+    """F28: login and sessions are cut at once, the SQLSTATE is told, others end; then it ends."""
     with ground.house(stuck_after=1) as house:
         house.clockwork.start()
         bot = ground.bot(house)
@@ -113,10 +113,15 @@ def test_a_role_that_others_depend_on_is_stuck_until_a_human_helps(ground: Groun
         name = issued.lease.handle.name
         ground.look(f'CREATE DATABASE held OWNER "{name}"')
         try:
-            end_task(house.broker, bot, task.id)
-            until_true(lambda: lease_of(house, issued.lease.id).state is LeaseState.STUCK, 15)
-            assert lease_of(house, issued.lease.id).last_error
+            with ground.connect(issued.secret.reveal()) as session:
+                end_task(house.broker, bot, task.id)
+                with pytest.raises(psycopg.OperationalError):
+                    session.execute("SELECT 1")
             assert ground.refuses(issued.secret.reveal())
+            until_true(lambda: lease_of(house, issued.lease.id).state is LeaseState.STUCK, 15)
+            problem = lease_of(house, issued.lease.id).last_error
+            assert problem == "minter_refused: the target refused (SQLSTATE 2BP01)"
+            assert house.lanes.shut() == []
             assert end_task(house.broker, bot, other.id).complete
             assert lease_of(house, neighbour.lease.id).proof is Proof.VERIFIED
             tries = lease_of(house, issued.lease.id).tries

@@ -17,7 +17,7 @@ from valetkey.core.lease import Proof
 from valetkey.core.task import Task
 from valetkey.flows.revoke import revoke_lease
 from valetkey.flows.sweep import sweep
-from valetkey.minters.bounded import ThreadLanes
+from valetkey.minters.lanes import ThreadLanes, Width
 from valetkey.testing.brokers import Stage
 from valetkey.testing.memory_store import MemoryStore, MemoryTransaction
 
@@ -88,7 +88,7 @@ def test_what_comes_due_while_others_end_is_ended_in_the_same_tick(stage: Stage)
 @pytest.fixture
 def lanes() -> Iterator[ThreadLanes]:
     """Two at a time, four waiting."""
-    lanes = ThreadLanes(width=2, waiting=4)
+    lanes = ThreadLanes(Width(target=2, waiting=4))
     yield lanes
     lanes.close()
 

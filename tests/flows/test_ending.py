@@ -122,17 +122,15 @@ def test_a_failing_end_is_tried_again_until_it_succeeds(stage: Stage) -> None:
     assert len(facts(stage, kind="LeaseEndFailed")) == 3
 
 
-def test_a_lease_that_cannot_be_ended_becomes_stuck_with_one_alarm_and_is_still_retried(
-    stage: Stage,
-) -> None:
-    """A human is told once; the retries never stop and never wait over five minutes."""
+def test_a_lease_that_cannot_be_ended_becomes_stuck_and_is_still_retried(stage: Stage) -> None:
+    """Humans are told as it ages; the retries never stop and never wait over five minutes."""
     lease = out(stage)
     stage.minter.fail_end.extend(MinterUnavailable() for _ in range(60))
     revoke_lease(stage.broker, stage.operator, lease.id)
     sweep_until_quiet(stage, timedelta(hours=2))
     stuck = lease_now(stage, lease)
     assert stuck.state is LeaseState.STUCK
-    assert [about["lease"] for _, about in stage.alarms.alarms] == [lease.id]
+    assert [about["lease"] for _, about in stage.alarms.alarms] == [lease.id] * 2
     assert kinds(stage).count("LeaseStuck") == 1
     assert stuck.due_at is not None
     assert stuck.due_at <= stage.broker.store.now() + timedelta(minutes=5)
@@ -181,6 +179,24 @@ def test_what_was_seen_outside_stays_seen_when_its_end_fails(stage: Stage) -> No
     assert lease.proof is Proof.VERIFIED
 
 
+def test_a_stuck_lease_is_told_again_as_it_ages(stage: Stage) -> None:
+    """When it becomes stuck, after an hour, after a day, and then every day; by one replica."""
+    lease = out(stage)
+    revoke_lease(stage.broker, stage.operator, lease.id)
+    began = stage.broker.store.now()
+    told: list[timedelta] = []
+    for _ in range(int(timedelta(days=3, hours=1) / timedelta(minutes=5))):
+        stage.pass_time(timedelta(minutes=5))
+        stage.minter.fail_end.append(MinterUnavailable())
+        sweep(stage.broker)
+        told += [stage.broker.store.now() - began] * (len(stage.alarms.alarms) - len(told))
+    hours = [round(age / timedelta(hours=1)) for age in told]
+    assert hours == [0, 1, 24, 48, 72]
+    assert {about["problem"] for _, about in stage.alarms.alarms} == {
+        lease_now(stage, lease).last_error
+    }
+
+
 def test_a_lease_of_a_minter_that_is_no_longer_configured_is_never_forgotten(
     stage: Stage,
 ) -> None:
@@ -197,7 +213,7 @@ def test_a_lease_of_a_minter_that_is_no_longer_configured_is_never_forgotten(
     stuck = lease_now(stage, lease)
     assert stuck.state is LeaseState.STUCK
     assert stuck.last_error == "defect: KeyError"
-    assert len(stage.alarms.alarms) == 1
+    assert len(stage.alarms.alarms) == 2  # when it became stuck, and after an hour
 
 
 def test_one_sick_lease_does_not_keep_others_from_ending(stage: Stage) -> None:

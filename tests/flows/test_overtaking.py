@@ -111,6 +111,7 @@ def test_a_frozen_issuer_that_wakes_after_the_end_reopens_the_lease(stage: Stage
         "LeaseReappeared",
         "LeaseWithheld",
     ]
+    assert [about["lease"] for _, about in stage.alarms.alarms] == [lease.id]
     sweep(stage.broker)
     assert lease_now(stage, lease).proof is Proof.VERIFIED
 

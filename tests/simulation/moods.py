@@ -18,6 +18,7 @@ _BACK_END: Omens = {
 }
 _LATE: Omens = {"mint": (0.8, ("late",)), "renew": (0.5, ("late",)), "look": (0.05, ("away",))}
 SLEEPY = 0.12
+_SHUT: Omens = {"shut": (0.4, ("alone",)), "trial": (0.4, ("try",))}
 _STORE: Omens = {"begin": (0.05, ("away",)), "commit": (0.1, ("away", "lost"))}
 _OMENS: Sequence[Omens] = (
     {},
@@ -26,6 +27,7 @@ _OMENS: Sequence[Omens] = (
     _BACK_END,
     {**_LATE, **_LANES},
     {**_STORE, **_LANES},
+    {**_SHUT, **_LANES, **_BACK_END},
     {**_BACK_END, **_STORE, **_LANES},
 )
 

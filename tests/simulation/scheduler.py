@@ -247,3 +247,18 @@ class SimLanes:
     def room(self) -> int:
         """More than anybody needs."""
         return 1000
+
+    def shut(self) -> Sequence[str]:
+        """Every target is called, but (omen `shut`) for this moment."""
+        return ("orders-db",) if self.scheduler.omen("shut") != "ok" else ()
+
+    def trials(self) -> Sequence[str]:
+        """One ending may be tried, or not."""
+        return ("orders-db",) if self.scheduler.omen("trial") != "ok" else ()
+
+    def refusal(self, lane: str) -> float | None:
+        """None, but (omen `shut`) for this moment."""
+        return 5.0 if self.scheduler.omen("shut") != "ok" else None
+
+    def leave_alone(self, lane: str) -> None:
+        """What is left alone, chance decides."""

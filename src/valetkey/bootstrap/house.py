@@ -28,11 +28,13 @@ from valetkey.flows.claim import claim_back_ends
 from valetkey.flows.tell_rules import tell_activated, tell_refused
 from valetkey.flows.witness import doubts
 from valetkey.minters.bao import Bao, Login
-from valetkey.minters.bounded import BoundedMinter, ThreadLanes
+from valetkey.minters.bounded import BoundedMinter
+from valetkey.minters.breaker import Breakers, Temper
+from valetkey.minters.lanes import ThreadLanes, Width
 from valetkey.minters.openbao_database import Logins, OpenBaoDatabase
 from valetkey.minters.signed_token import SignedToken
 from valetkey.policy.rules import ActiveRules, load_rules
-from valetkey.ports import Broker, Limits, Minter
+from valetkey.ports import Broker, Limits, Minter, Trouble
 from valetkey.settings import Settings, Times
 from valetkey.store.migrations import behind
 from valetkey.store.sql_store import SqlStore, open_store
@@ -91,15 +93,17 @@ class House:
 
     def problems(self) -> list[str]:
         """Why this replica should not be asked for credentials; empty when it should."""
-        found = [problem for problem in (self._store_problem(), self.clockwork.late()) if problem]
-        found += [f"no rules are in force: {problem}" for problem in self.rules.missing]
+        return [trouble.detail for trouble in self.troubles()]
+
+    def troubles(self) -> list[Trouble]:
+        """The same, with the part of the replica that each is of."""
+        found = [("database", self._store_problem()), ("clockwork", self.clockwork.late())]
+        found += [("rules", f"none are in force: {problem}") for problem in self.rules.missing]
         for name, minter in self.broker.minters.items():
             problem = minter.problem()
-            if problem is not None:
-                found.append(f"{name}: {problem}")
-            else:
-                found += self._doubts(name)
-        return found
+            doubts_of = [problem] if problem is not None else self._doubts(name)
+            found += [(name, detail) for detail in doubts_of]
+        return [Trouble(part, detail) for part, detail in found if detail is not None]
 
     def close(self) -> None:
         """Stop ticking, wait for running mints up to their limit, close every connection."""
@@ -141,7 +145,8 @@ def build_house(
     if store.owns_its_tables():
         raise WrongDatabaseRole()
     installation = store.installation()
-    lanes = ThreadLanes()
+    alarms = LoggedAlarms()
+    lanes = _lanes(settings, alarms)
     database = _database_minter(settings, store, lambda: active.current().catalogue)
     aws = aws_minter(settings, store, lambda: active.current().catalogue)
 
@@ -159,7 +164,7 @@ def build_house(
         rules=active.current,
         clock=MonotonicClock(),
         lanes=lanes,
-        notifier=LoggedAlarms(),
+        notifier=alarms,
         new_id=lambda kind: encode_id(kind, uuid6.uuid7().bytes),
         fingerprint=_fingerprints(settings.fingerprint_key_file),
         witnesses={"openbao-database": database.witness()} if database is not None else {},
@@ -174,6 +179,20 @@ def build_house(
     closers = (database.close,) if database is not None else ()
     clockwork = Clockwork(broker, beats, lambda: _upkeep(broker, store, active))
     return House(settings, broker, store, active, lanes, clockwork, sign, closers)
+
+
+def _lanes(settings: Settings, alarms: LoggedAlarms) -> ThreadLanes:
+    times, most = settings.times, settings.limits
+
+    def told(target: str, is_open: bool) -> None:
+        if is_open:
+            alarms.alarm("a target does not answer and is left alone", {"target": target})
+        else:
+            log.info("target.answers_again", target=target)
+
+    temper = Temper(most.outages, times.hung_after, times.leave_alone)
+    width = Width(target=most.calls_per_target, total=most.calls_in_all)
+    return ThreadLanes(width, Breakers(temper, told))
 
 
 def _bounded(

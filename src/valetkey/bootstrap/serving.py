@@ -6,6 +6,7 @@ import gc
 import logging
 import signal
 import sys
+from collections.abc import Callable
 
 import structlog
 import uvicorn
@@ -16,7 +17,7 @@ from valetkey.bootstrap.doors import authenticator_of, signing_keys, trust_rules
 from valetkey.bootstrap.house import House, build_house
 from valetkey.core.errors import StoreUnavailable
 from valetkey.identity.minted_tokens import MintedTokens
-from valetkey.ports import Minter
+from valetkey.ports import Minter, Trouble
 from valetkey.settings import Settings
 from valetkey.web.app import Hooks, create_app
 from valetkey.web.doors import Doors
@@ -24,6 +25,9 @@ from valetkey.web.heads import BoundedHeads
 from valetkey.web.metrics import Metrics, TimedMinter
 from valetkey.web.operations import Watch
 from valetkey.web.recent import Recent
+
+log = structlog.get_logger()
+_UNANSWERED = Trouble("back ends", "have not answered yet")
 
 
 def open_house(settings: Settings, metrics: Metrics | None = None) -> House:
@@ -56,10 +60,25 @@ def application(settings: Settings) -> tuple[FastAPI, House]:
         slow_calls=max(1, settings.server.threads * 3 // 4),
     )
     authenticator = authenticator_of(house, signing_keys(settings))
-    health = Recent(house.problems, lambda: ["the back ends have not answered yet"])
-    watch = Watch(health, Recent(house.store.counts, _not_counted), metrics)
+    health = Recent(_logged(house.troubles), lambda: [_UNANSWERED])
+    watch = Watch(health, Recent(house.store.counts, _not_counted), metrics, house.lanes)
     hooks = Hooks(begin=house.clockwork.start, end=house.close)
     return create_app(house.broker, authenticator, doors, watch, hooks), house
+
+
+def _logged(look: Callable[[], list[Trouble]]) -> Callable[[], list[Trouble]]:
+    """The same look; what it finds is logged when it changes, for strangers are not told."""
+    last: list[list[str]] = [[]]
+
+    def looked() -> list[Trouble]:
+        found = look()
+        told = [str(trouble) for trouble in found]
+        if told != last[0]:
+            log.warning("replica.unready" if told else "replica.ready", reasons=told)
+        last[0] = told
+        return found
+
+    return looked
 
 
 def _not_counted() -> dict[str, float]:
@@ -111,6 +130,7 @@ def log_to_stderr() -> None:
     )
     plain = "%(levelname)s %(name)s %(message)s"
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick left out is the next one's
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # we say which target is away
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=plain)
     # It warns of each broken request, of which a stranger may send as many as the disk holds.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

@@ -131,7 +131,7 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool, days: float) 
 
     def run(house: House) -> int:
         broken = [vars(violation) for violation in look(house.broker, timedelta(days=days))]
-        unready = house.problems()
+        unready = [str(trouble) for trouble in house.troubles()]
         told = {
             "checked": list(CHECKED),
             "not_checked_here": dict(ELSEWHERE),

@@ -28,6 +28,7 @@ class LeaseState(StrEnum):
     ENDED = "ended"
 
 
+REAPPEARED = "reappeared"
 LIVE = frozenset({LeaseState.MINTING, LeaseState.ACTIVE})
 UNENDED = frozenset({LeaseState.MINTING, LeaseState.ACTIVE, LeaseState.ENDING, LeaseState.STUCK})
 
@@ -342,7 +343,7 @@ class Lease:
         return replace(
             self,
             state=LeaseState.ENDING,
-            end_reason="reappeared",
+            end_reason=REAPPEARED,
             ending_since=now,
             proof=None,
             ended_at=None,

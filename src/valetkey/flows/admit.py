@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from valetkey.core.errors import RateLimited
+from valetkey.core.errors import MinterUnavailable, RateLimited
 from valetkey.core.kill import Reach
 from valetkey.core.principal import Principal
 from valetkey.ports import Broker, Transaction
@@ -29,13 +29,22 @@ def pace(broker: Broker, principal: Principal, door: str = "api") -> None:
 
 
 def make_room(broker: Broker, tx: Transaction, reach: Reach) -> None:
-    """Keep room for one more lease until the transaction ends.
+    """Keep room for one more lease until the transaction ends, at a target that can be called.
 
-    Raises RateLimited, which must undo the transaction: a full ceiling changes nothing, so that
-    the same request may come again.
+    Raises MinterUnavailable, or RateLimited, which must undo the transaction: a full ceiling and
+    a target that is left alone change nothing, so that the same request may come again.
     """
+    _may_call(broker, reach.target or "")
     ceilings = broker.limits.ceilings
     full = tx.ceiling_reached(reach, ceilings) if ceilings else None
     if full is not None:
         detail = f"Too many leases have not ended (ceiling: {full})."
         raise RateLimited(detail, retry_after=WAIT_FOR_ROOM, extra={"limit": full})
+
+
+def _may_call(broker: Broker, target: str) -> None:
+    """Raises MinterUnavailable while the target is left alone or its lane has no room."""
+    wait = broker.lanes.refusal(target)
+    if wait is not None:
+        wait = max(0.1, math.ceil(wait * 10) / 10)
+        raise MinterUnavailable("the target does not answer or is busy", retry_after=wait)

@@ -15,7 +15,7 @@ from valetkey.core.errors import (
     OutcomeUnknown,
 )
 from valetkey.core.facts import FactKind
-from valetkey.core.lease import Lease, LeaseState
+from valetkey.core.lease import REAPPEARED, Lease, LeaseState
 from valetkey.core.words import is_known
 from valetkey.flows.recording import lease_fact
 from valetkey.flows.verdicts import Issued, Order, Refused, Verdict, Waiting
@@ -36,6 +36,9 @@ def issue(broker: Broker, weigh: Callable[[Transaction], Verdict]) -> Issued | W
     with broker.store.transaction() as tx:  # commit 2: it is out, or it is on its way out
         lease, problem = _activate(broker, tx, verdict, minted)
     broker.failpoint("issue.activated")
+    if lease.end_reason == REAPPEARED:
+        about = {"lease": lease.id, "target": lease.target}
+        broker.notifier.alarm("an ended lease was found alive and is being ended again", about)
     if problem is not None:
         raise problem
     return Issued(lease, minted.secret)

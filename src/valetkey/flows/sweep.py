@@ -12,6 +12,7 @@ from valetkey.core.facts import FactKind
 from valetkey.core.lease import LIVE, Lease, LeaseState, Patience, Proof
 from valetkey.flows.recording import lease_fact
 from valetkey.flows.revoke import mark_ending
+from valetkey.flows.tell_stuck import tell_stuck
 from valetkey.ports import Broker, Denied, Ending, Gone, LivesUntil, Mine, Presence, Transaction
 
 CLOCK = "clock"
@@ -30,7 +31,8 @@ def sweep(broker: Broker, limit: int = 64, only: Sequence[str] = ()) -> int:
     """One pass: claim up to `limit` due leases (or only these) and start ending each.
 
     Claiming is writing the next due time; a worker that dies leaves a row that comes due again.
-    Returns how many were claimed.
+    Of a target that is left alone nothing is claimed but one lease now and then, to see whether it
+    answers again; the rest stays due. Returns how many were claimed.
     """
     try:
         with broker.store.transaction() as tx:
@@ -124,9 +126,16 @@ def settle(broker: Broker, lease_ids: Sequence[str]) -> None:
             now = tx.now()
             leases = [tx.lease(lease_id) for lease_id in left]
         soon = now + broker.patience.claim
-        left = [x.id for x in leases if x is not None and x.due_at is not None and x.due_at <= soon]
+        alone = broker.lanes.shut()
+        left = [x.id for x in leases if x is not None and _comes_soon(x, soon, alone)]
         if deadline.left() <= 0:
             return
+
+
+def _comes_soon(lease: Lease, soon: datetime, alone: Sequence[str]) -> bool:
+    """Worth waiting for: due within this time, and its target is called."""
+    due_at = lease.due_at
+    return due_at is not None and due_at <= soon and lease.target not in alone
 
 
 def _claim(
@@ -137,10 +146,14 @@ def _claim(
     What a minter made that we do not have is another replica's, of a newer version perhaps; left
     due for as long as makes others stuck, it is called stuck here.
     """
-    fits = min(limit, broker.lanes.room())
-    full = broker.lanes.full()
+    lanes, claim = broker.lanes, broker.patience.claim
     mine = Mine(tuple(broker.minters), broker.patience.stuck_after)
-    return tx.claim_due(fits, broker.patience.claim, only, full, mine)
+    alone = lanes.shut()
+    fits = min(limit, lanes.room())
+    claimed = [*tx.claim_due(fits, claim, only, [*lanes.full(), *alone], mine)]
+    for target in lanes.trials() if alone and not only else ():
+        claimed += tx.claim_due(1, claim, (), (), replace(mine, target=target))
+    return claimed
 
 
 def _on_its_way(tx: Transaction, lease: Lease) -> Lease:
@@ -196,17 +209,16 @@ def _as_it_is(tx: Transaction, worked_on: Lease) -> Lease | None:
 
 
 def _record_failure(broker: Broker, lease: Lease, problem: str) -> None:
-    """Back off with jitter, for ever; say so when it becomes stuck."""
+    """Back off with jitter, for ever; say so when it becomes stuck, and as it ages."""
     with broker.store.transaction() as tx:
         current = _as_it_is(tx, lease)
         if current is None:
             return
-        after, kind = _failed(broker, current, problem, tx.now())
+        now = tx.now()
+        after, kind = _failed(broker, current, problem, now)
         tx.save_lease(after)
         tx.record(lease_fact(kind, after, CLOCK, "failed"))
-    if kind is FactKind.LEASE_STUCK:
-        about = {"lease": lease.id, "target": lease.target, "problem": problem}
-        broker.notifier.alarm("a lease could not be ended and needs a human", about)
+    tell_stuck(broker, after, now)
 
 
 def _outcome(lease: Lease) -> str:

@@ -173,7 +173,7 @@ def write_lease(
 ) -> Order:
     """Write the lease with its handle, before anything exists, and the grant's new generation.
 
-    `keep` writes the grant, a new one or one that is there. Raises RateLimited or BudgetSpent.
+    `keep` writes the grant, new or there already. Raises what `_make_room` does.
     """
     _make_room(broker, tx, weighed)
     lease_id = LeaseId(broker.new_id("lease"))
@@ -212,7 +212,9 @@ def write_lease(
 
 
 def _make_room(broker: Broker, tx: Transaction, weighed: Weighed) -> None:
-    """Raise RateLimited at a ceiling, BudgetSpent when the task or one above it has had enough."""
+    """Raise RateLimited at a ceiling, MinterUnavailable for a target that cannot be called now,
+    BudgetSpent when the task or one above it has had enough.
+    """
     task = weighed.task
     make_room(broker, tx, Reach(weighed.agent.id, task.id, weighed.wanted.target.name))
     if not tx.spend((*task.ancestors, task.id)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,11 +24,28 @@ import hvac
 import urllib3
 from hvac import exceptions as refused
 from hvac.adapters import Adapter
+from urllib3.connection import HTTPConnection
 
 from valetkey.core.errors import MinterRefused, MinterUnavailable, OutcomeUnknown
 
 _PATH = re.compile(r"/?v1(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+/?")
+_SQLSTATE = re.compile(rb"SQLSTATE ([0-9A-Z]{5})\b")
+_AWAY_CLASSES = frozenset({"08", "40", "53", "55", "57", "58", "XX"})
+"""Connection, conflict, resources, locks, operator, system, defect: it may go well another time."""
+_AWAY = re.compile(
+    rb"failed to connect|context (?:deadline|canceled)|failed to revoke entry|"
+    rb"unable to start transaction|bad connection|i/o timeout|unexpected EOF"
+)
 REQUEST_LIMIT = 90.0
+_LIVELY = [
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000),
+]
+"""A peer that vanished without a word is noticed in less than half a minute, not after 105 s."""
 _PATIENT = urllib3.Timeout(connect=5, read=REQUEST_LIMIT + 15)
 
 
@@ -59,7 +77,11 @@ class Wire:
 
     def __init__(self, address: str, *, ca_file: str | None, connections: int) -> None:
         pools = urllib3.PoolManager(
-            num_pools=1, maxsize=connections, ca_certs=ca_file, cert_reqs="CERT_REQUIRED"
+            num_pools=1,
+            maxsize=connections,
+            ca_certs=ca_file,
+            cert_reqs="CERT_REQUIRED",
+            socket_options=_LIVELY,
         )
         self._pool = pools.connection_from_url(address)
         self._before = urlsplit(address).path.rstrip("/")
@@ -72,7 +94,10 @@ class Wire:
         body: object = None,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The JSON answer; raises hvac's exceptions for any status that is not 2xx."""
+        """The JSON answer; raises hvac's exceptions for any status that is not 2xx.
+
+        Those in which OpenBao repeats what the target said are TargetRefused or TargetAway.
+        """
         if not _PATH.fullmatch(path):
             raise refused.InvalidRequest("not a path we send")
         sent = {"X-Vault-Request": "true", **(headers or {})}
@@ -80,7 +105,7 @@ class Wire:
             sent["X-Vault-Token"] = token
         answer = self._request(method, path, sent, None if body is None else json.dumps(body))
         if not 200 <= answer.status < 300:
-            raise refused.VaultError.from_status(answer.status, "OpenBao refused")
+            raise of_target(answer) or refused.VaultError.from_status(answer.status, "refused")
         return dict(json.loads(answer.data)) if answer.data else {}
 
     def look(self, path: str, timeout: float) -> urllib3.BaseHTTPResponse:
@@ -255,6 +280,37 @@ class NothingThere(MinterRefused):
     """There is nothing at that path."""
 
 
+class TargetRefused(refused.VaultError):  # type: ignore[misc]
+    """The target itself refused; `code` is its SQLSTATE (PostgreSQL appendix A), nothing else."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__()
+        self.code = code
+
+
+class TargetAway(refused.VaultError):  # type: ignore[misc]
+    """OpenBao had no answer from the target; `code` is a SQLSTATE, or empty."""
+
+    def __init__(self, code: str = "") -> None:
+        super().__init__()
+        self.code = code
+
+
+def of_target(answer: urllib3.BaseHTTPResponse) -> TargetRefused | TargetAway | None:
+    """What an answer of 400 or 500 says about the target behind OpenBao; None if nothing.
+
+    The database engine answers both to a target that refuses and to one that is away, and 400 when
+    that happens while it revokes; only its text tells which.
+    """
+    if answer.status not in {400, 500}:
+        return None
+    code = _SQLSTATE.search(answer.data)
+    if code is not None:
+        found = code[1].decode("ascii")
+        return TargetAway(found) if found[:2] in _AWAY_CLASSES else TargetRefused(found)
+    return TargetAway() if _AWAY.search(answer.data) else None
+
+
 @contextmanager
 def mapped() -> Iterator[None]:
     """Foreign exceptions to ours, most specific first; nothing of their text is kept.
@@ -264,6 +320,11 @@ def mapped() -> Iterator[None]:
     """
     try:
         yield
+    except TargetRefused as no:
+        raise MinterRefused(f"the target refused (SQLSTATE {no.code})") from no
+    except TargetAway as away:
+        why = f" (SQLSTATE {away.code})" if away.code else ""
+        raise OutcomeUnknown(f"the target did not answer OpenBao{why}", retry_after=5) from away
     except refused.InvalidPath as absent:
         raise NothingThere("OpenBao knows no such path") from absent
     except refused.Forbidden as no:

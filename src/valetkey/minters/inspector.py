@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from valetkey.core.errors import MinterUnavailable
@@ -38,7 +41,29 @@ SELECT EXISTS (
     OR has_function_privilege(%(role)s, 'pg_catalog.lo_from_bytea(oid, bytea)', 'EXECUTE')
 """
 
+Answer = TypeVar("Answer")
 Credentials = Callable[[], tuple[str, str]]
+LOOK_LIMIT = 5.0
+MOST_NUMBERS = 10_000
+
+
+class ImpatientConnection(psycopg.Connection[Any]):
+    """A connection that is closed when one answer takes longer than LOOK_LIMIT.
+
+    A server that is frozen still acknowledges packets, so that neither its own statement timeout
+    nor TCP's ends a query; and whoever looks holds a lane, or the readiness of all targets.
+    """
+
+    def wait(
+        self, gen: PQGen[Answer], interval: float = 0.1, timeout: float | None = None
+    ) -> Answer:
+        """What the server answers; raises OperationalError when it does not, and is closed then."""
+        try:
+            return super().wait(gen, interval, LOOK_LIMIT if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.close()
+            raise
 
 
 class Inspector:
@@ -49,7 +74,7 @@ class Inspector:
         self._credentials = credentials
         self._lock = threading.Lock()
         self._pool: ConnectionPool[Any] | None = None
-        self._oids: dict[str, int] = {}
+        self._oids: OrderedDict[str, int] = OrderedDict()
 
     def remember(self, name: str) -> None:
         """Note a role's number before it is dropped, to find its sessions by it afterwards."""
@@ -57,6 +82,9 @@ class Inspector:
             row = connection.execute(_OID, [name]).fetchone()
         if row is not None:
             self._oids[name] = row[0]
+            self._oids.move_to_end(name)
+            while len(self._oids) > MOST_NUMBERS:  # of a forgotten one, any nameless session counts
+                self._oids.popitem(last=False)
 
     def sees(self, name: str) -> bool:
         """True when the role exists or a session of it is open.
@@ -93,19 +121,26 @@ class Inspector:
 
     def close(self) -> None:
         """Give back every connection."""
+        pool = self._pool
+        if pool is not None:
+            self._give_up(pool)
+
+    def _give_up(self, pool: ConnectionPool[Any]) -> None:
+        """Close a pool, unless another took its place; waits for nobody."""
         with self._lock:
-            if self._pool is not None:
-                self._pool.close()
+            if self._pool is pool:
                 self._pool = None
+        pool.close(timeout=0)
 
     @contextmanager
     def _looking(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection to look through; raises MinterUnavailable when there is none."""
+        pool = self._open()
         try:
-            with self._open().connection() as connection:
+            with pool.connection() as connection:
                 yield connection
         except (psycopg.OperationalError, PoolTimeout) as away:
-            self.close()  # the password may have been rotated: fetch it anew next time
+            self._give_up(pool)  # the password may have been rotated: fetch it anew next time
             raise MinterUnavailable("the target cannot be looked at", retry_after=5) from away
         except psycopg.Error as no:  # not allowed, or something it names is not there
             raise MinterUnavailable("the target does not let us look", retry_after=60) from no
@@ -115,6 +150,7 @@ class Inspector:
             if self._pool is None:
                 username, password = self._credentials()
                 self._pool = ConnectionPool(
+                    connection_class=ImpatientConnection,
                     kwargs={
                         "host": self._where["host"],
                         "port": self._where["port"],
@@ -129,11 +165,11 @@ class Inspector:
                         "keepalives_count": 3,
                         "tcp_user_timeout": 20_000,
                         "application_name": "valetkey-inspector",
-                        "options": "-c statement_timeout=10s",
+                        "options": "-c statement_timeout=4s",
                     },
                     min_size=0,
                     max_size=8,
-                    timeout=6,
+                    timeout=LOOK_LIMIT,
                     open=True,
                 )
             return self._pool

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from valetkey.core.statements import (
     lane,
 )
 from valetkey.minters.bao import Bao, Login, NothingThere
+from valetkey.minters.breaker import NotAsked
 from valetkey.minters.inspector import Inspector
 from valetkey.minters.neighbours import Neighbours
 from valetkey.minters.openbao_witness import OpenBaoWitness
@@ -35,6 +37,7 @@ from valetkey.ports import Deadline, Ending, Found, Gone, Lapse, Minted, Presenc
 
 VALID_UNTIL_SLACK = timedelta(seconds=5)  # the engine adds it to VALID UNTIL
 CLAIMS = "valetkey/data/claims"
+MOST_FORGOTTEN = 10_000
 LARGEST_SKEW = timedelta(seconds=5)
 _GRANTED = re.compile(r'GRANT\s+"([^"]+)"\s+TO|IN\s+ROLE\s+"([^"]+)"', re.IGNORECASE)
 _WHERE = ("host", "port", "database", "sslmode")
@@ -67,7 +70,7 @@ class OpenBaoDatabase:
         self._installation, self._catalogue = installation, catalogue
         self._name = "openbao-database"
         self._inspectors: dict[tuple[str, ...], Inspector] = {}
-        self._forgotten: set[str] = set()
+        self._forgotten: dict[str, None] = {}
         self._blind: frozenset[str] = frozenset()
         self._unproven: frozenset[str] = frozenset()
         self._lock = threading.Lock()
@@ -86,15 +89,21 @@ class OpenBaoDatabase:
     def mint(
         self, handle: Handle, wanted: CataloguedScope, ttl: timedelta, deadline: Deadline
     ) -> Minted:
-        """Write the pinned role, then read one credential of it."""
+        """Write the pinned role, then read one credential of it.
+
+        Leases at OpenBao die with the token that read them, so nothing is read under one that ends
+        first: an earlier token needs no renewing once it was replaced.
+        """
         mark = Mark.read(handle.name)
         if mark is None:
             raise MinterUnavailable("the handle is not ours")
         if handle.target in self._blind | self._unproven:
-            raise MinterUnavailable("the target cannot be looked at", retry_after=30)
+            raise NotAsked("the target cannot be looked at", retry_after=30)
         role = database_role(wanted, lane(wanted.target, mark.lease_id))
         mount = handle.where["mount"]
         _in_time(deadline)
+        if self._logins.reader.life_left() < (ttl + VALID_UNTIL_SLACK).total_seconds():
+            raise NotAsked("the reader token ends before the credential would", retry_after=30)
         body: dict[str, object] = dict(role_body(role, ttl))
         self._bao.call(self._logins.writer, "POST", f"{mount}/roles/{handle.name}", body)
         self._failpoint("mint.role_written")
@@ -148,7 +157,9 @@ class OpenBaoDatabase:
         seen = self._inspector(handle).sees(name)
         known = self._bao.knows(self._logins.ender, f"sys/leases/lookup/{mount}/creds/{name}/")
         if seen and not known:
-            self._forgotten.add(name)
+            self._forgotten[name] = None
+            while len(self._forgotten) > MOST_FORGOTTEN:  # the next look notes it again
+                self._forgotten.pop(next(iter(self._forgotten)), None)
         return Presence.PRESENT if seen or known else Presence.ABSENT
 
     def targets(self) -> list[str]:
@@ -207,7 +218,7 @@ class OpenBaoDatabase:
             if self._logins.reader.life_left() < longest.total_seconds():
                 return "the reader token ends before the longest lease would"
             targets = self._targets()
-            self._blind = frozenset(x.name for x in targets if self._is_blind(x))
+            self._blind = self._look_at_all(targets)
             if targets and len(self._blind) == len(targets):
                 return "no target can be looked at"
             for target in targets:
@@ -286,7 +297,7 @@ class OpenBaoDatabase:
         self._bao.call(ender, "DELETE", role)
         prefix = f"sys/leases/revoke-prefix/{mount}/creds/{name}"
         self._bao.call(ender, "PUT", prefix, {"sync": True})
-        self._forgotten.discard(handle.name)
+        self._forgotten.pop(handle.name, None)
 
     def _writing_readers(self, target: Target) -> list[tuple[str, str]]:
         """Groups of scopes that only read, and may write. Raises MinterUnavailable."""
@@ -296,6 +307,12 @@ class OpenBaoDatabase:
             for group in sorted(reading_groups(target))
             if inspector.can_write(group)
         ]
+
+    def _look_at_all(self, targets: list[Target]) -> frozenset[str]:
+        """The targets that cannot be looked at; side by side, so that none waits for another."""
+        with ThreadPoolExecutor(8, "look") as threads:
+            blind = threads.map(self._is_blind, targets)
+            return frozenset(x.name for x, is_blind in zip(targets, blind, strict=True) if is_blind)
 
     def _is_blind(self, target: Target) -> bool:
         try:

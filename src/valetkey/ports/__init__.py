@@ -42,6 +42,7 @@ from valetkey.ports.outside import Lanes as Lanes
 from valetkey.ports.outside import Notifier as Notifier
 from valetkey.ports.outside import PolicyEngine as PolicyEngine
 from valetkey.ports.outside import RuleSet as RuleSet
+from valetkey.ports.outside import Trouble as Trouble
 from valetkey.ports.outside import Witness as Witness
 
 
@@ -133,10 +134,12 @@ class Mine:
     """Whose leases a replica ends: those of its own minters, and what nobody took for so long.
 
     A minter that it does not have may be a newer version's, or may be configured nowhere any more.
+    With a `target` only what is of it.
     """
 
     minters: Collection[str]
     forsaken: timedelta
+    target: str | None = None
 
 
 class Duty(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
@@ -40,6 +41,18 @@ class Lanes(Protocol):
     def room(self) -> int:
         """How much work surely finds room in any one lane that is not full."""
 
+    def shut(self) -> Sequence[str]:
+        """The targets that do not answer and are left alone."""
+
+    def trials(self) -> Sequence[str]:
+        """Of those, the ones in which one ending may be tried now; asking takes the trial."""
+
+    def refusal(self, lane: str) -> float | None:
+        """Seconds until asking for a mint there makes sense; None when it does now."""
+
+    def leave_alone(self, lane: str) -> None:
+        """Begin nothing there for a while: somebody saw that it cannot work."""
+
 
 class PolicyEngine(Protocol):
     """Decides. Never raises: what goes wrong inside is a deny that says so."""
@@ -76,3 +89,17 @@ class Witness(Protocol):
 
     def installations(self) -> Sequence[str]:
         """Every name for which anything was ever noted there."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a replica cannot issue now: the part of it, and a sentence that is no secret.
+
+    Only the part is told to strangers; the sentence may name targets.
+    """
+
+    part: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.detail}"

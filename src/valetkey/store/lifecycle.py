@@ -240,7 +240,8 @@ class Lifecycle(Session):
 
 def _of(mine: Mine) -> ColumnElement[bool]:
     forsaken = leases.c.due_at <= func.statement_timestamp() - mine.forsaken
-    return or_(leases.c.minter.in_(mine.minters), forsaken)
+    ours = or_(leases.c.minter.in_(mine.minters), forsaken)
+    return ours if mine.target is None else and_(ours, leases.c.target == mine.target)
 
 
 _FIXED = frozenset(

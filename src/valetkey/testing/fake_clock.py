@@ -38,8 +38,15 @@ class FakeClock:
         self.store.time += timedelta(seconds=seconds)
 
 
+@dataclass
 class InlineLanes:
-    """Every piece of work is done at once, by whoever starts it."""
+    """Every piece of work is done at once, by whoever starts it.
+
+    `alone` are the targets left alone, `tried` those of them in which one ending may be tried.
+    """
+
+    alone: set[str] = field(default_factory=set)
+    tried: list[str] = field(default_factory=list)
 
     def start(self, lane: str, work: Callable[[], None]) -> None:
         """Do it now."""
@@ -52,6 +59,23 @@ class InlineLanes:
     def room(self) -> int:
         """More than anybody needs."""
         return 1000
+
+    def shut(self) -> Sequence[str]:
+        """The targets left alone."""
+        return list(self.alone)
+
+    def trials(self) -> Sequence[str]:
+        """Those that a test lets be tried, once each."""
+        tried, self.tried = self.tried, []
+        return tried
+
+    def refusal(self, lane: str) -> float | None:
+        """Ten seconds for what is left alone."""
+        return 10.0 if lane in self.alone else None
+
+    def leave_alone(self, lane: str) -> None:
+        """From now on."""
+        self.alone.add(lane)
 
 
 @dataclass

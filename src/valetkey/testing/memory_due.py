@@ -27,6 +27,8 @@ def duties_due(tx: Transaction) -> frozenset[Duty]:
 def is_of(mine: Mine, lease: Lease, now: datetime) -> bool:
     """Whether a due lease is for this replica to end."""
     left = now - (lease.due_at or now)
+    if mine.target not in (None, lease.target):
+        return False
     return lease.handle.minter in mine.minters or left >= mine.forsaken
 
 

@@ -31,6 +31,27 @@ class Counts(Protocol):
         """
 
 
+class Calls(Protocol):
+    """Calls of one target: running now, the most at once so far, and whether it is left alone."""
+
+    @property
+    def running(self) -> int: ...
+    @property
+    def most(self) -> int: ...
+    @property
+    def shut(self) -> bool: ...
+
+
+class Traffic(Protocol):
+    """Reads what runs in the lanes of this replica."""
+
+    def traffic(self) -> Mapping[str, Calls]:
+        """By target."""
+
+    def most(self) -> int:
+        """The most calls that ever ran at once, of all targets together."""
+
+
 @dataclass(frozen=True)
 class Metrics:
     """Every metric object, in a registry of its own."""
@@ -47,6 +68,16 @@ class Metrics:
             "decisions": _counter(self, "valetkey_decisions", "Decisions by outcome", "outcome"),
             "refusals": _counter(self, "valetkey_refusals", "Refusals by code", "code"),
             "knocks": _counter(self, "valetkey_knocks", "Unauthenticated requests", "code"),
+            "calls": _gauge(self, "valetkey_calls", "Calls running now", "target"),
+            "calls_most": _gauge(
+                self, "valetkey_calls_most", "The most calls at once since the start", "target"
+            ),
+            "calls_in_all_most": _gauge(
+                self, "valetkey_calls_in_all_most", "The same, of all targets together"
+            ),
+            "left_alone": _gauge(
+                self, "valetkey_target_left_alone", "1 while it does not answer", "target"
+            ),
             "mints": _histogram(self, "valetkey_mint_seconds", "Time to mint"),
             "ends": _histogram(self, "valetkey_end_seconds", "Time to end at the back end"),
             "renewals": _histogram(
@@ -62,6 +93,10 @@ class Metrics:
     decisions: Counter = field(init=False)
     refusals: Counter = field(init=False)
     knocks: Counter = field(init=False)
+    calls: Gauge = field(init=False)
+    calls_most: Gauge = field(init=False)
+    calls_in_all_most: Gauge = field(init=False)
+    left_alone: Gauge = field(init=False)
     mints: Histogram = field(init=False)
     ends: Histogram = field(init=False)
     renewals: Histogram = field(init=False)
@@ -80,6 +115,14 @@ class Metrics:
                 self.leases.labels(kind).set(now[kind])
             self.oldest.set(now["oldest_unended_seconds"])
         return generate_latest(self.registry)
+
+    def note(self, traffic: Traffic) -> None:
+        """Set what is read of the lanes."""
+        for target, calls in traffic.traffic().items():
+            self.calls.labels(target).set(calls.running)
+            self.calls_most.labels(target).set(calls.most)
+            self.left_alone.labels(target).set(calls.shut)
+        self.calls_in_all_most.set(traffic.most())
 
 
 @dataclass(frozen=True)

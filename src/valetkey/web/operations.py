@@ -10,24 +10,26 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from valetkey.core.errors import NotReady
+from valetkey.ports import Trouble
 from valetkey.web.api.answers import Alive, Problem, Ready
 from valetkey.web.desk import At
-from valetkey.web.metrics import Counts, Metrics
+from valetkey.web.metrics import Counts, Metrics, Traffic
 from valetkey.web.problems import problem
 
 router = APIRouter(tags=["operations"])
 
-Health = Callable[[], Sequence[str]]
-"""Why this replica cannot issue now, a sentence each, never a secret; empty when it can."""
+Health = Callable[[], Sequence[Trouble]]
+"""Why this replica cannot issue now; empty when it can."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What operations look at: readiness, the leases in numbers, and the metric objects."""
+    """What operations look at: readiness, leases and calls in numbers, and the metric objects."""
 
     health: Health
     counts: Counts
     metrics: Metrics = field(default_factory=Metrics)
+    traffic: Traffic | None = None
 
 
 @router.get("/healthz", responses={200: {"model": Alive}})
@@ -38,17 +40,22 @@ async def healthz() -> JSONResponse:
 
 @router.get("/readyz", responses={200: {"model": Ready}, 503: {"model": Problem}})
 def readyz(sent: Request) -> JSONResponse:
-    """Whether this replica can issue: database, back ends, clock; 503 with the reasons."""
+    """Whether this replica can issue: database, back ends, clock; 503 with the parts that cannot.
+
+    Strangers may ask, so it names neither targets nor what is wrong: that is in the log.
+    """
     watch: Watch = sent.app.state.watch
-    reasons = list(watch.health())
-    if not reasons:
+    parts = sorted({trouble.part for trouble in watch.health()})
+    if not parts:
         return JSONResponse({"status": "ready"})
-    return problem(NotReady(retry_after=5), more={"reasons": reasons})
+    return problem(NotReady(retry_after=5), more={"reasons": parts})
 
 
 @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
 def metrics(sent: Request, desk: At) -> Response:
     """Everything measured, in the Prometheus text format."""
     watch: Watch = sent.app.state.watch
+    if watch.traffic is not None:
+        desk.metrics.note(watch.traffic)
     text = desk.metrics.text(watch.counts)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -19,7 +19,6 @@ from valetkey.core.cut import SKEW
 from valetkey.core.errors import (
     BrokerError,
     MinterRefused,
-    MinterUnavailable,
     NotRenewable,
     OutcomeUnknown,
 )
@@ -31,6 +30,7 @@ from valetkey.minters.aws_clients import AwsClients, keys_of
 from valetkey.minters.aws_cut import NAME, Cutter
 from valetkey.minters.aws_errors import AWS_TROUBLE, spoken
 from valetkey.minters.aws_policy import TAG, refuse_foreign, tag_value
+from valetkey.minters.breaker import NotAsked
 from valetkey.ports import Deadline, Ending, Found, Lapse, LivesUntil, Minted, Presence, Renewed
 
 SHORTEST = timedelta(seconds=900)
@@ -85,7 +85,7 @@ class AwsSts:
         if mark is None:
             raise MinterRefused("the handle is not ours")
         if self._cutter.pausing(handle):
-            raise MinterUnavailable("everything made at the role now is refused", retry_after=10)
+            raise NotAsked("everything made at the role now is refused", retry_after=10)
         fence = (self._now() + ttl).replace(microsecond=0)
         lasts = max(SHORTEST, ttl)
         asked = self._asked_for(handle, wanted, (mark, fence, lasts))

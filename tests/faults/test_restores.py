@@ -142,6 +142,9 @@ def test_our_database_restored_from_an_older_copy(ground: Ground) -> None:
         assert until_ended(house, ended.lease.id).proof is Proof.VERIFIED
         code, told = typed(ground, "reconcile")
         assert (code, told[MINTER]["other_epochs"]) == (1, [lost.lease.handle.name])
+        assert [(x.invariant, x.about) for x in doctor(house.broker)] == [
+            ("I1", lost.lease.handle.name)
+        ]
         assert not ground.refuses(lost.secret.reveal())
         typed(ground, "reconcile", "--adopt-epoch", "1", *BY)
         until_true(lambda: not unended(house), 25, lambda: str(unended(house)))

@@ -37,6 +37,12 @@ def test_an_object_without_a_lease_breaks_i1(stage: Stage) -> None:
     assert named(doctor(stage.broker)) == [("I1", name)]
 
 
+def test_what_another_epoch_of_ours_left_breaks_i1_until_it_is_adopted(stage: Stage) -> None:
+    """After a restore, what was issued in the lost time is alive and nobody knows it."""
+    name = stray(stage, "abcdefe4")
+    assert named(doctor(stage.broker)) == [("I1", name)]
+
+
 def test_another_installations_object_breaks_nothing_of_ours(stage: Stage) -> None:
     """Reconcile reports it."""
     stray(stage, "vutsrqe1")

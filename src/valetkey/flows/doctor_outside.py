@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from valetkey.core.comparison import Known
+from valetkey.core.comparison import Known, same_installation
 from valetkey.core.errors import BrokerError
 from valetkey.core.invariants import Violation
 from valetkey.core.lease import Lease, LeaseState
@@ -73,7 +73,7 @@ class Outside:
 
     def _astray(self, found: Found, lease: Known | None) -> Iterator[Violation]:
         if lease is None:
-            if found.installation == self.broker.installation:
+            if same_installation(found.installation, self.broker.installation):
                 yield Violation("I1", found.handle.name, "exists outside and has no lease")
         elif lease.state is LeaseState.ENDED:
             yield Violation("I4", lease.lease_id, "ended by our record, and exists outside")

@@ -67,11 +67,25 @@ def test_the_refusal_of_all_is_lifted_only_when_the_last_of_them_has_ended() -> 
 def test_what_may_be_made_later_is_named_and_is_not_covered_without_room() -> None:
     """A mint in flight may come out after the instant before which all is refused."""
     flying = [ending(n, activated_at=None, second_tap_at=NOW + 2 * MINUTE) for n in range(3)]
-    cut = recut(Cut("p"), flying, 2, NOW)
+    cut = recut(Cut("p"), flying, 4, NOW)
     assert cut.lease_ids == (flying[0].id, flying[1].id)
     assert not cut.covers(flying[2])
-    again = recut(cut, flying, 2, NOW + 3 * MINUTE)
-    assert all(again.covers(lease) for lease in flying)
+    assert cut.made_before is None
+    assert recut(cut, [flying[2], *flying[:2]], 2, NOW).lease_ids == (flying[0].id,)
+
+
+def test_what_nobody_holds_takes_half_the_room_and_cuts_nobody_else() -> None:
+    """Whoever asks again and again for what fails must not end what others hold."""
+    failed = [ending(n, activated_at=None, second_tap_at=NOW + 2 * MINUTE) for n in range(50)]
+    held = [ending(100 + n) for n in range(5)]
+    cut = recut(recut(Cut("p"), failed, 10, NOW), [*failed, *held], 10, NOW)
+    assert cut.made_before is None
+    assert len(cut.lease_ids) == 10
+    assert all(cut.covers(lease) for lease in held)
+    whole = recut(cut, [*failed, *held, ending(200)], 10, NOW)
+    assert whole.made_before is not None
+    assert all(whole.covers(lease) for lease in held)
+    assert len(whole.lease_ids) == 5
 
 
 def test_a_list_is_worth_shortening_when_its_first_has_ended_but_not_every_second() -> None:

@@ -7,7 +7,7 @@ needs to know nothing of what stood there before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -71,29 +71,39 @@ def recut(earlier: Cut, leases: Iterable[Lease], slots: int, now: datetime) -> C
     """The next list for a place, from every lease there whose end has been asked for.
 
     What was refused stays refused until its own end. With more than `slots` to be named, all that
-    was made up to now is refused, whoever holds it; what may be made later is named, as far as
-    there is room. Whatever it does not `cover` is not refused, and must be tried again.
+    was made up to now is refused, whoever holds it. What was never handed out, so that nobody
+    holds it, gets half the room at most: asking for what fails must not cut what others hold.
+    Whatever the list does not `cover` is not refused, and must be tried again.
     """
     named = set(earlier.lease_ids)
     unended = [x for x in leases if x.backend_expires_at > now]
     wanted = [x for x in unended if needs_cut(x, now) or x.id in named or earlier.covers(x)]
     before = earlier.made_before if earlier.until is not None and earlier.until > now else None
     wide = Cut(earlier.place, made_before=before)
-    if sum(not wide.covers(x) for x in wanted) > slots:
+    if len(_named(wanted, wide, earlier, slots)) > slots:
         whole = (now + SKEW).replace(microsecond=0) + timedelta(seconds=1)
         wide = Cut(earlier.place, made_before=whole)
-    rest = sorted((x for x in wanted if not wide.covers(x)), key=lambda x: x.id)
+    rest = _named(wanted, wide, earlier, slots)[:slots]
     ends = [x.backend_expires_at for x in wanted]
     until = max([*ends, *_still(earlier, wide, now)], default=None)
     first = min(ends, default=until)
     return Cut(
         place=earlier.place,
         generation=earlier.generation + 1,
-        lease_ids=tuple(x.id for x in rest[:slots]),
+        lease_ids=tuple(sorted(x.id for x in rest)),
         made_before=wide.made_before,
         until=until,
         prune_at=None if first is None else max(first, now + PRUNED_AGAIN),
     )
+
+
+def _named(wanted: Sequence[Lease], wide: Cut, earlier: Cut, slots: int) -> list[Lease]:
+    """Whom a list must name beside what is refused as a whole; first what somebody may hold."""
+    rest = [x for x in wanted if not wide.covers(x)]
+    held = [x for x in rest if x.activated_at is not None]
+    unheld = [x for x in rest if x.activated_at is None]
+    unheld.sort(key=lambda x: (x.id not in earlier.lease_ids, x.id))
+    return held + unheld[: slots // 2]
 
 
 def _still(earlier: Cut, wide: Cut, now: datetime) -> list[datetime]:

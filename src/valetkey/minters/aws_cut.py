@@ -124,17 +124,17 @@ class Cutter:
         return lapses
 
     def _look(self, cut: Cut, renew: bool) -> list[Lapse]:
-        """Only what differs from the newest generation for long enough has lapsed."""
+        """Only what differs from the newest generation for a while has lapsed."""
         role, slots = _role(cut.place), self._slots.get(cut.place, str(SLOTS))
         place = Handle(NAME, "", "", {"place": role, "slots": slots})
-        if self._settled(role, cut) is None:
+        why = self._differs(role, cut)
+        if why is None:
             if renew and cut.prune_at is not None and cut.prune_at <= self.known.now():
                 with self._locks[cut.place]:
                     self._written(place)
             return []
         if self.known.book.cut(cut.place).generation != cut.generation:
             return []  # somebody is writing the next
-        why = self._settled(role, cut) or "it came back late"
         if renew:
             with self._locks[cut.place]:
                 self._standing.pop(cut.place, None)
@@ -190,6 +190,16 @@ class Cutter:
         if not witness.is_refused(self.known.wait):
             raise MinterUnavailable("the refusal is written, and a witness is still let in")
         return DeniedHow.WITNESSED
+
+    def _differs(self, role: str, cut: Cut) -> str | None:
+        """What is wrong there, unless it is only read late: IAM is eventually consistent."""
+        why = None
+        for _ in range(READS):
+            why = self._settled(role, cut)
+            if why is None:
+                return None
+            self.known.wait(PAUSE)
+        return why
 
     def _settled(self, role: str, cut: Cut) -> str | None:
         """None when exactly this generation stands at the role; else what is wrong."""

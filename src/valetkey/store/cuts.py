@@ -37,6 +37,7 @@ def next_cut(connection: Connection, place: str, slots: int) -> Cut:
     now = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
     cut = recut(earlier, [mapping.lease_from(dict(row)) for row in rows], slots, now)
     values: dict[str, Any] = {**vars(cut), "lease_ids": list(cut.lease_ids), "at": now}
+    values["looked_at"] = now  # whoever writes it looks at it, too
     del values["place"]
     connection.execute(cuts.update().where(cuts.c.place == place).values(**values))
     return cut

@@ -29,7 +29,7 @@ class MemoryCuts:
         leases = self.store.state.leases.values()
         there = [x for x in leases if x.place == place and x.state in asked]
         self.newest[place] = recut(self.cut(place), there, slots, now)
-        self.looked_at.setdefault(place, now)
+        self.looked_at[place] = now
         return self.newest[place]
 
     def cuts_to_look_at(self, minter: str, every: timedelta) -> Sequence[Cut]:

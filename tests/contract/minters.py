@@ -26,7 +26,7 @@ from valetkey.minters.openbao_database import Logins, OpenBaoDatabase
 from valetkey.minters.pins import expected_policies
 from valetkey.minters.signed_token import SignedToken
 from valetkey.policy.catalogue import load_catalogue
-from valetkey.ports import Deadline, Minted, Minter
+from valetkey.ports import Deadline, Denied, Ending, Gone, LivesUntil, Minted, Minter
 from valetkey.testing.brokers import small_catalogue
 from valetkey.testing.fake_clock import FakeClock
 from valetkey.testing.fake_minter import FakeMinter
@@ -44,7 +44,8 @@ class Kind:
     """One minter on trial.
 
     `works` tries a credential as its holder would. `reborn` is the same minter after a restart
-    with an empty catalogue. `cuts` says whether it can end early, `looks` whether it can look.
+    with an empty catalogue. `cuts` says whether it can end early, `looks` whether it can look,
+    `denies` whether it can only have refused. `written` writes a new lease where it must be known.
     """
 
     minter: Minter
@@ -54,10 +55,20 @@ class Kind:
     installation: str = INSTALLATION
     cuts: bool = True
     looks: bool = True
+    denies: bool = False
+    written: Callable[[Handle], None] = lambda handle: None
 
     def handle(self) -> Handle:
-        """The handle of a new lease."""
-        return self.minter.handle_for(new_lease_id(), self.wanted)
+        """The handle of a new lease, which has been written."""
+        handle = self.minter.handle_for(new_lease_id(), self.wanted)
+        self.written(handle)
+        return handle
+
+    def ended(self, at: datetime) -> Ending:
+        """What it answers to an end, of what lives until then."""
+        if self.denies:
+            return Denied(at)
+        return Gone() if self.cuts else LivesUntil(at)
 
     def mint(self, handle: Handle) -> Minted:
         """A credential of two minutes."""
@@ -80,15 +91,17 @@ def later() -> datetime:
     return datetime.now(UTC) + timedelta(minutes=5)
 
 
-def fake_kind() -> Kind:
+def fake_kind(*, denies: bool = False) -> Kind:
     """The fake, which is held to the same contract."""
-    minter = FakeMinter()
+    minter = FakeMinter(denies=denies, looks=not denies)
     wanted = small_catalogue().find(Scope.parse("orders-db:read{region=eu}"))
 
     def works(minted: Minted) -> bool:
-        return str(minted.secret.reveal()["name"]) in minter.alive
+        name = str(minted.secret.reveal()["name"])
+        return name in minter.alive and name not in minter.refused
 
-    return Kind(minter, wanted, works, lambda: minter, minter.installation)
+    same = (minter, wanted, works, lambda: minter, minter.installation)
+    return Kind(*same, cuts=not denies, looks=not denies, denies=denies)
 
 
 def simulated_kind() -> Kind:

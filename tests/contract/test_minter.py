@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from tests.contract.aws_kind import aws_kind
 from tests.contract.minters import (
     TTL,
     Kind,
@@ -28,9 +29,12 @@ from valetkey.core.errors import MinterRefused, MinterUnavailable, NotRenewable,
 from valetkey.core.ids import Mark
 from valetkey.core.lease import Handle, Proof
 from valetkey.devstack.stack import Stack
-from valetkey.ports import Gone, LivesUntil, Presence
+from valetkey.ports import Presence
 
-KINDS = ["fake", "simulated", "token-introspected", "token-offline", "openbao-database"]
+KINDS = [
+    *("fake", "fake-denies", "simulated", "token-introspected", "token-offline"),
+    *("openbao-database", "aws-sts"),
+]
 LOOKING = ["fake", "simulated", "openbao-database"]
 
 
@@ -40,6 +44,14 @@ def database(request: pytest.FixtureRequest) -> Iterator[Kind]:
     stack: Stack = request.getfixturevalue("stack")
     with ExitStack() as resources:
         yield resources.enter_context(database_kind(stack))
+
+
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest) -> Iterator[Kind]:
+    """The emulator's bucket, whose role refuses nothing yet."""
+    stack: Stack = request.getfixturevalue("stack")
+    with aws_kind(stack.aws) as kind:
+        yield kind
 
 
 @pytest.fixture(params=KINDS)
@@ -55,8 +67,11 @@ def looking(request: pytest.FixtureRequest) -> Kind:
 
 
 def _kind(request: pytest.FixtureRequest) -> Kind:
-    if request.param == "fake":
-        return fake_kind()
+    if request.param.startswith("fake"):
+        return fake_kind(denies=request.param == "fake-denies")
+    if request.param == "aws-sts":
+        emulated: Kind = request.getfixturevalue("bucket")
+        return emulated
     if request.param == "simulated":
         return simulated_kind()
     if request.param == "openbao-database":
@@ -83,7 +98,7 @@ def test_what_is_minted_works_and_lives_as_long_as_asked(kind: Kind) -> None:
     handle = kind.handle()
     minted = kind.mint(handle)
     assert kind.works(minted)
-    assert timedelta(0) < minted.lifetime <= TTL
+    assert timedelta(0) < minted.usable(datetime.now(UTC)) <= TTL
     kind.minter.end(handle, later())
 
 
@@ -103,8 +118,7 @@ def test_what_can_be_cut_is_gone_after_its_end_and_the_rest_says_until_when(kind
     handle = kind.handle()
     kind.mint(handle)
     at = later()
-    expected = Gone() if kind.cuts else LivesUntil(at)
-    assert kind.minter.end(handle, at) == expected
+    assert kind.minter.end(handle, at) == kind.ended(at)
 
 
 def test_ending_twice_is_ending_once(kind: Kind) -> None:
@@ -117,7 +131,7 @@ def test_ending_twice_is_ending_once(kind: Kind) -> None:
 def test_ending_what_was_never_minted_is_no_error(kind: Kind) -> None:
     """Not found is gone; what may exist unseen still lives until its instant."""
     at = later()
-    assert kind.minter.end(kind.handle(), at) == (Gone() if kind.cuts else LivesUntil(at))
+    assert kind.minter.end(kind.handle(), at) == kind.ended(at)
 
 
 def test_a_mint_past_its_deadline_makes_nothing(kind: Kind) -> None:
@@ -141,7 +155,7 @@ def test_a_handle_that_was_written_down_still_ends_after_a_restart(kind: Kind) -
     minted = kind.mint(handle)
     written = Handle(**json.loads(json.dumps({**asdict(handle), "where": dict(handle.where)})))
     kind.reborn().end(written, later())
-    if kind.looks:
+    if kind.looks or kind.denies:
         assert not kind.works(minted)
 
 

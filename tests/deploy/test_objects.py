@@ -302,3 +302,23 @@ def test_probes_speak_tls_when_serve_does(chart: helm_python.Chart) -> None:
         (container,) = serve(rendered(chart, values_of(name)))["containers"]
         schemes[name] = container["readinessProbe"]["httpGet"].get("scheme", "HTTP")
     assert schemes == {"minimal": "HTTP", "shared-cluster": "HTTPS"}
+
+
+def test_a_role_of_aws_is_taken_with_a_token_made_for_it_and_a_key_needs_none(
+    chart: helm_python.Chart, tmp_path: Path
+) -> None:
+    """The token is mounted where the configuration names it, and only when there is no key."""
+    values = values_of("production")
+    role = {"role_arn": "arn:aws:iam::123456789012:role/valetkey"}
+    key = {"access_key_file": "/var/run/valetkey/secrets/aws/key"}
+    found = {}
+    for name, aws in (("role", role), ("key", key)):
+        objects = rendered(chart, {**values, "config": {**values["config"], "aws": aws}})
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(objects["ConfigMap", "serve"]["data"]["valetkey.yaml"])
+        settings = load_settings(path)
+        assert settings.aws is not None
+        found[name] = settings.aws.web_identity_token_file
+        mounted = {x["mountPath"] for x in serve(objects)["containers"][0]["volumeMounts"]}
+        assert ("/var/run/valetkey/aws" in mounted) == (name == "role")
+    assert found == {"role": Path("/var/run/valetkey/aws/token"), "key": None}

@@ -13,6 +13,15 @@ times:
 openbao:
   identity_token_file: /var/run/valetkey/openbao/token
 {{- end }}
+{{- if include "valetkey.awsToken" . }}
+aws:
+  web_identity_token_file: /var/run/valetkey/aws/token
+{{- end }}
+{{- end -}}
+
+{{/* Something when we are who a role of AWS lets in by a projected token, and hold no key. */}}
+{{- define "valetkey.awsToken" -}}
+{{- if and .Values.config.aws (not (dig "access_key_file" "" (.Values.config.aws | default dict))) }}yes{{ end -}}
 {{- end -}}
 
 {{/* valetkey.yaml as `serve` reads it. */}}

@@ -153,7 +153,8 @@ class Clockwork:
 
         def run() -> None:
             try:
-                duty()
+                with self.broker.store.urgent():
+                    duty()
             except BrokerError as trouble:
                 log.warning("clockwork.trouble", duty=name, code=trouble.code)
             except Exception as defect:  # noqa: BLE001 - a defect must not stop the clock

@@ -28,7 +28,10 @@ class Database(Section):
         None, description="File with the owner role's URL, for `migrate` only."
     )
     app_role: str = Field("valetkey_app", description="Role that migrations give narrow grants.")
-    pool: int = Field(20, ge=2, le=200, description="Connections this process may hold.")
+    pool: int = Field(20, ge=2, le=200, description="Connections for requests.")
+    kept: int = Field(
+        8, ge=2, le=200, description="Further ones, for killing, ending, the clock and health."
+    )
 
 
 class Server(Section):

@@ -24,7 +24,7 @@ def hall() -> Iterator[Hall]:
 @pytest.fixture
 def sql_store(databases: Databases) -> Iterator[SqlStore]:
     """The real store on a fresh database, as the application's role."""
-    store = open_store(databases.app(databases.fresh()), pool=24)
+    store = open_store(databases.app(databases.fresh()), pool=24, kept=6)
     yield store
     store.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 from tests.api.hall import SCOPE, Hall
@@ -130,3 +131,18 @@ def at_once(times: int, act: Any) -> list[Any]:
     for thread in threads:
         thread.join(60)
     return got
+
+
+def test_a_kill_does_not_wait_for_connections_that_asks_hold(
+    live_hall: Hall, sql_store: SqlStore
+) -> None:
+    """With every connection for requests held, a kill is ordered, enforced and proven."""
+    assert live_hall.bot.ask(live_hall.bot.start()["id"]).status_code == 201
+    body = {"height": "everything", "subject": "", "reason": "odd"}
+    headers = live_hall.operator.headers("POST", "/v1/kill")
+    with ExitStack() as held:
+        for _ in range(24 + 4):
+            held.enter_context(sql_store.transaction())
+        ordered = live_hall.client.post("/v1/kill", json=body, headers=headers)
+    assert ordered.status_code == 202, ordered.text
+    assert (ordered.json()["unended"], ordered.json()["ended"]) == (0, 1)

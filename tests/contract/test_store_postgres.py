@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -525,3 +525,15 @@ def test_the_whole_journey_on_postgres(stage: Stage) -> None:
     assert [x.proof for x in done.leases] == [Proof.VERIFIED] * 2
     assert Scope.parse(done.leases[0].scope).target == "orders-db"
     assert stage.minter.alive == {}
+
+def test_what_is_urgent_waits_behind_no_requests(databases: Databases) -> None:
+    """With every connection for requests held, a kill, the clock and health still have theirs."""
+    store = open_store(databases.app(databases.fresh()), pool=2, kept=2)
+    with ExitStack() as held:
+        for _ in range(2 + 4):
+            held.enter_context(store.transaction())
+        with store.urgent():
+            with store.transaction() as tx:
+                assert tx.kills_in_force() == []
+            assert store.due() == frozenset()
+    store.close()

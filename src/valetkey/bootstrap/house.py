@@ -97,6 +97,10 @@ class House:
 
     def troubles(self) -> list[Trouble]:
         """The same, with the part of the replica that each is of."""
+        with self.store.urgent():
+            return self._troubles()
+
+    def _troubles(self) -> list[Trouble]:
         found = [("database", self._store_problem()), ("clockwork", self.clockwork.late())]
         found += [("rules", f"none are in force: {problem}") for problem in self.rules.missing]
         for name, minter in self.broker.minters.items():
@@ -140,8 +144,8 @@ def build_house(
 
     `sign` signs claims as an at+jwt under our current key; `watch` may wrap a minter to time it.
     """
-    url, pool = read_secret(settings.database.url_file), settings.database.pool
-    store = open_store(url, pool=pool, answer=settings.times.database_answer)
+    ours, answer = settings.database, settings.times.database_answer
+    store = open_store(read_secret(ours.url_file), pool=ours.pool, kept=ours.kept, answer=answer)
     if store.owns_its_tables():
         raise WrongDatabaseRole()
     installation = store.installation()

@@ -317,6 +317,9 @@ class Transaction(Protocol):
 class Store(Protocol):
     """Our own database."""
 
+    def urgent(self) -> AbstractContextManager[None]:
+        """What is done in the block, and started from it, does not wait behind what asks do."""
+
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Begin; raises StoreUnavailable when the database cannot be reached."""
 

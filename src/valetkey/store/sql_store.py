@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 
 import psycopg
@@ -51,6 +52,7 @@ ON CONFLICT (principal) DO UPDATE SET tokens = {_FILLED} - 1, at = clock_timesta
 WHERE {_FILLED} >= 1 RETURNING tokens
 """  # noqa: S608 - a text of ours
 _LEFT = f"SELECT {_FILLED} FROM buckets WHERE principal = %(principal)s"  # noqa: S608
+_URGENT: ContextVar[bool] = ContextVar("urgent", default=False)
 _FIRST_USE = pg_insert(uses).on_conflict_do_nothing().returning(uses.c.key)
 
 
@@ -61,10 +63,28 @@ class SqlTransaction(Authority, Lifecycle, Checkup, Epochs):
 class SqlStore:
     """Our own database. Foreign exceptions end here, as StoreUnavailable."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._alone = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, engine: Engine, kept: Engine | None = None) -> None:
+        """`kept` has the connections of what is urgent; without it, all share one pool."""
+        self._pools = engine, kept or engine
+        self._autocommit = [x.execution_options(isolation_level="AUTOCOMMIT") for x in self._pools]
         self._readings = Readings()
+
+    @contextmanager
+    def urgent(self) -> Iterator[None]:
+        """What this thread does in the block, and what it starts, uses the connections kept."""
+        before = _URGENT.set(True)
+        try:
+            yield
+        finally:
+            _URGENT.reset(before)
+
+    @property
+    def _engine(self) -> Engine:
+        return self._pools[_URGENT.get()]
+
+    @property
+    def _alone(self) -> Engine:
+        return self._autocommit[_URGENT.get()]
 
     @contextmanager
     def transaction(self) -> Iterator[SqlTransaction]:
@@ -169,14 +189,22 @@ class SqlStore:
 
     def close(self) -> None:
         """Give back every connection."""
-        self._engine.dispose()
+        for engine in self._pools:
+            engine.dispose()
 
 
-def open_store(url: str, *, pool: int = 20, answer: timedelta = ANSWER) -> SqlStore:
+def open_store(
+    url: str, *, pool: int = 20, kept: int = 0, answer: timedelta = ANSWER
+) -> SqlStore:
     """A store over a pool of connections; `url` is `postgresql+psycopg://...`.
 
-    `answer` is how long the server may take for one statement; then it is StoreUnavailable.
+    `kept` further ones are for what is urgent alone. `answer` is how long the server may take for
+    one statement; then it is StoreUnavailable.
     """
+    return SqlStore(_engine(url, pool, answer), _engine(url, kept, answer) if kept else None)
+
+
+def _engine(url: str, pool: int, answer: timedelta) -> Engine:
     engine = create_engine(
         url,
         pool_size=pool,
@@ -188,7 +216,7 @@ def open_store(url: str, *, pool: int = 20, answer: timedelta = ANSWER) -> SqlSt
         connect_args=connecting(answer),
     )
     be_patient(engine, answer)
-    return SqlStore(engine)
+    return engine
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -34,6 +34,10 @@ class MemoryStore:
         self._uses: dict[tuple[str, str], str] = {}
         self._buckets: dict[str, Bucket] = {}
         self._one_at_a_time = threading.RLock()
+
+    def urgent(self) -> AbstractContextManager[None]:
+        """Nobody waits here."""
+        return nullcontext()
 
     @contextmanager
     def transaction(self) -> Iterator[MemoryTransaction]:

@@ -6,7 +6,9 @@ Plain ASGI, so that nothing is buffered twice and no call is cancelled when its 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import MutableMapping
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -18,6 +20,9 @@ from valetkey.web.desk import Desk
 from valetkey.web.problems import answer, on_record
 
 _LOG = logging.getLogger("valetkey.web")
+
+_URGENT = re.compile(r"/v1/kill(/.*)?|/v1/leases/[^/]+/revoke|/v1/tasks/[^/]+/end|/readyz|/metrics")
+"""Routes that must not wait for a connection behind asks, however many there are."""
 
 
 class Frame:
@@ -38,8 +43,10 @@ class Frame:
             return
         state["body"] = body
         outgoing = _Outgoing(send)
+        store = self._desk.broker.store
         try:
-            await self._app(scope, receive, outgoing)
+            with store.urgent() if _URGENT.fullmatch(scope["path"]) else nullcontext():
+                await self._app(scope, receive, outgoing)
         except Exception as defect:  # noqa: BLE001 - the last place that can keep it from leaking
             route = getattr(scope.get("route"), "path", "no route")
             _LOG.error("defect %s in %s %s", type(defect).__name__, scope["method"], route)

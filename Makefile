@@ -8,7 +8,7 @@ DEBIAN := faketime
 CEPH := radosgw ceph-mon ceph-osd ceph-common
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status system-deps test test-fast sim faults matrix lint bench bench-growth house lock clean test-aws
+.PHONY: help install demo up down status system-deps test test-fast sim faults soak matrix lint bench bench-growth house lock clean test-aws
 
 help:  ## Print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ sim: $(READY)  ## A hundred thousand schedules of the simulator
 
 faults: $(READY)  ## Kill loops, fifty times each
 	VALETKEY_FAULT_ROUNDS=50 $(BIN)/python -m pytest tests/faults tests/fleet --timeout=3600
+
+soak: $(READY)  ## Ten minutes of use and trouble on three replicas (VALETKEY_SOAK_SECONDS, _SEED)
+	$(BIN)/python -m tests.soak
 
 matrix: $(READY)  ## Make docs/reference/fault-matrix.md anew from the tests
 	$(BIN)/python -m tests.house.fault_matrix

@@ -133,7 +133,8 @@ def serving(ground: Ground, **environment: str) -> Iterator[Served]:
     signing = SigningKeys.load(ground.folder / "signing.pem")
     served = Served(url, port, process, log_file, signing)
     try:
-        until_true(served.answers, 30, lambda: served.log)
+        until_true(lambda: served.answers() or process.poll() is not None, 60, lambda: served.log)
+        assert process.poll() is None, served.log
         yield served
     finally:
         served.pool.clear()

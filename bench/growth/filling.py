@@ -78,7 +78,7 @@ def mint(opened: House, count: int, target: str = FOUR) -> list[str]:
 
 def mint_directly(ground: Ground, count: int, mount: str = DIRECT_MOUNT) -> None:
     """Live leases of the direct side's four ready-made roles, on four configurations."""
-    side = DirectDatabase(ground.direct(), 4, mount)
+    side = DirectDatabase(ground.direct(), 4, mount, patience=300)
     clients = [side.client() for _ in range(8)]
 
     def share(number: int) -> None:

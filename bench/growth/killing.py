@@ -70,7 +70,8 @@ def _killed(ground: Ground, count: int) -> tuple[Ended, float, int]:
         asking = Asking(Served(where(ground), FOUR))
         thread = threading.Thread(target=asking.run)
         thread.start()
-        time.sleep(0.5)
+        while not asking.given:
+            time.sleep(0.05)
         began = time.perf_counter()
         committed = _order(opened)
         left = asking.side.settle(600)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import tuple_row
+from psycopg.rows import dict_row, tuple_row
 from sqlalchemy import Table, and_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
@@ -24,6 +24,11 @@ NEWEST = 500
 _CLOCK = func.statement_timestamp()
 _PARENT = tasks.alias("parent")
 """The database's time in a form that an index can be searched by, for it moves not meanwhile."""
+_BUDGETS = """
+SELECT spent, max_credentials FROM budgets WHERE task_id = ANY(%(tasks)s)
+ORDER BY task_id FOR UPDATE
+"""
+_SPEND = "UPDATE budgets SET spent = spent + 1 WHERE task_id = ANY(%(tasks)s)"
 _TURN = f"SELECT pg_advisory_xact_lock({KEY}, hashtext(%(name)s))"
 
 
@@ -121,11 +126,12 @@ class Authority(Session):
 
     def spend(self, task_ids: Sequence[str]) -> bool:
         """One credential of each budget, locked from the root down; or none of any."""
-        mine = budgets.c.task_id.in_(task_ids)
-        held = select(budgets).where(mine).order_by(budgets.c.task_id).with_for_update()
-        if any(row["spent"] >= row["max_credentials"] for row in self._many(held)):
+        whose = {"tasks": list(task_ids)}
+        held = self._run(dict_row, _BUDGETS, whose).fetchall()
+        if any(row["spent"] >= row["max_credentials"] for row in held):
             return False
-        self._connection.execute(budgets.update().where(mine).values(spent=budgets.c.spent + 1))
+        if held:
+            self._run(tuple_row, _SPEND, whose)
         return True
 
     def add_task(self, task: Task) -> None:

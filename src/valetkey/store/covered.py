@@ -41,33 +41,42 @@ NAMED: Mapping[Height, Sequence[ColumnElement[Any]]] = {
 
 def covered(kill: Kill) -> ColumnElement[bool]:
     """The leases under a kill; raises InvalidRequest for a scope that cannot be read."""
+    return or_(*ways(kill))
+
+
+def ways(kill: Kill) -> Sequence[ColumnElement[bool]]:
+    """The ways in which a lease may be under a kill, each of which an index can be searched by.
+
+    Raises InvalidRequest for a scope that cannot be read.
+    """
     match kill.height:
         case Height.EVERYTHING:
-            return true()
+            return (true(),)
         case Height.VENDOR:
             of_vendor = select(agents.c.id).where(kill.subject == _OF_VENDOR)
-            below = _below(_UP.c.agent_id.in_(of_vendor))
-            return or_(leases.c.agent_id.in_(of_vendor), below)
+            return leases.c.agent_id.in_(of_vendor), _below(_UP.c.agent_id.in_(of_vendor))
         case Height.ISSUER:
             of_issuer = select(tasks.c.id).where(tasks.c.issuer == kill.subject)
-            below = _below(_UP.c.issuer == kill.subject)
-            return or_(leases.c.task_id.in_(of_issuer), below)
+            return leases.c.task_id.in_(of_issuer), _below(_UP.c.issuer == kill.subject)
         case Height.SCOPE:
-            return _within(Scope.parse(kill.subject))
+            return (_within(Scope.parse(kill.subject)),)
         case Height.AGENT | Height.TASK | Height.OWNER:
             below = _below(_ABOVE[kill.height] == kill.subject)
-            return or_(_COLUMNS[kill.height] == kill.subject, below)
+            return _COLUMNS[kill.height] == kill.subject, below
         case height if height in _COLUMNS:
-            return _COLUMNS[height] == kill.subject
+            return (_COLUMNS[height] == kill.subject,)
         case _:
-            return false()  # a height that only a newer version knows
+            return (false(),)  # a height that only a newer version knows
 
 
 def _below(killed: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Leases of tasks that were opened under one of which this is true."""
+    """Leases of tasks that were opened under one of which this is true.
+
+    The tasks are found once, as an array, so that an index on leases can be searched by them.
+    """
     above = _UP.c.id == func.any(_CHILD.c.ancestors)
-    found = select(_CHILD.c.id).join(_UP, above).where(_CHILD.c.id == leases.c.task_id, killed)
-    return found.exists()
+    found = select(_CHILD.c.id).join(_UP, above).where(_CHILD.c.parent_id.is_not(None), killed)
+    return leases.c.task_id == func.any(func.array(found.scalar_subquery()))
 
 
 def _within(killed: Scope) -> ColumnElement[bool]:

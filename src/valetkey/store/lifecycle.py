@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from psycopg.rows import dict_row, tuple_row
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select, union_all
 
 from valetkey.core.admission import Ceilings
 from valetkey.core.comparison import Known
@@ -17,7 +17,7 @@ from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.words import read_word
 from valetkey.ports import Mine
 from valetkey.store import mapping
-from valetkey.store.covered import NAMED, covered
+from valetkey.store.covered import NAMED, covered, ways
 from valetkey.store.due import KILLS_UNFINISHED
 from valetkey.store.session import BARRIER, Session, all_of, by_id
 from valetkey.store.standing import KILLS_OVER
@@ -153,8 +153,17 @@ class Lifecycle(Session):
         return [mapping.lease_from(row) for row in self._many(query)]
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
-        """Minting or active leases that a kill covers, locked."""
-        query = select(leases).where(LIVE, covered(kill)).order_by(leases.c.id).limit(limit)
+        """Minting or active leases that a kill covers, locked.
+
+        Those found in several ways are collected first, as an array: by order and limit alone the
+        planner would walk through all leases there ever were.
+        """
+        under = ways(kill)
+        which = under[0]
+        if len(under) > 1:
+            found = union_all(*(select(leases.c.id).where(LIVE, way) for way in under))
+            which = leases.c.id == func.any(func.array(found.scalar_subquery()))
+        query = select(leases).where(LIVE, which).order_by(leases.c.id).limit(limit)
         return [mapping.lease_from(row) for row in self._many(query.with_for_update())]
 
     def leases_under(self, kill: Kill) -> Sequence[Lease]:

@@ -1,7 +1,8 @@
 """A Postgres of our own beside the ground's: its disk may fill up, its clock may be wrong.
 
-It holds a database of the ground's installation, so that what a broker on it makes carries the
-same mark and is pinned at the same OpenBao. The target stays on the ground.
+It holds a database under the name that the ground was laid for, so that what a broker on it makes is
+pinned at the ground's OpenBao. The target stays on the ground. Two databases of one name are what a
+restore leaves behind, so nothing else may run on that ground: it is one of its own.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ import psycopg
 import pytest
 
 from tests.faults.ground import Ground, sqlalchemy_url
+from tests.faults.shared import a_ground_of_ones_own
 from valetkey.devstack import orders, process, provision
 from valetkey.devstack.folders import DataFolder
 from valetkey.devstack.postgres import SUPERUSER, Postgres
 from valetkey.devstack.process import Running
 from valetkey.store.migrations import migrate
 
+DISK = "160m"
 FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
 
@@ -75,9 +78,8 @@ class Clock:
         after.replace(self.file)
 
 
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    """A clock that is right until it is moved; fails without Debian's `faketime`."""
+@contextmanager
+def _clock() -> Iterator[Clock]:
     if not FAKETIME:
         pytest.fail("libfaketime is missing: run `make system-deps`")
     folder = Path(tempfile.mkdtemp(prefix="valetkey-clock-"))
@@ -88,18 +90,47 @@ def clock() -> Iterator[Clock]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """A clock that is right until it is moved; fails without Debian's `faketime`."""
+    with _clock() as clock:
+        yield clock
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A ground of its own whose brokers have their database aside, under a clock that may move."""
+
+    ground: Ground
+    database: Aside
+    clock: Clock
+
+
+_shared: list[Apart] = []
+
+
+@pytest.fixture
+def apart(pytestconfig: pytest.Config) -> Apart:
+    """The one of a run, on a small disk."""
+    if not _shared:
+        resources = ExitStack()
+        pytestconfig.add_cleanup(resources.close)
+        ground = resources.enter_context(a_ground_of_ones_own())
+        clock = resources.enter_context(_clock())
+        _shared.append(Apart(ground, resources.enter_context(_aside(ground, clock)), clock))
+    return _shared[0]
+
+
 @contextmanager
-def aside(
-    ground: Ground, *, environment: Mapping[str, str] | None = None, disk: str = ""
-) -> Iterator[Aside]:
-    """A migrated server, stopped and deleted afterwards; `disk` is the size of one of its own."""
+def _aside(ground: Ground, clock: Clock) -> Iterator[Aside]:
+    """A migrated server, stopped and deleted afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="valetkey-aside-"))
     data = DataFolder.at(folder)
     for user in (orders.OWNER, orders.APP):
         shutil.copy(ground.stack.folder.secrets / f"{user}.password", data.secrets)
-    server = Postgres(data, environment=environment)
+    server = Postgres(data, environment=clock.environment)
     try:
-        with _disk(server.home, disk), _running(server):
+        with _disk(server.home), _running(server):
             _fill(ground, server)
             yield Aside(server)
     finally:
@@ -108,13 +139,10 @@ def aside(
 
 
 @contextmanager
-def _disk(home: Path, size: str) -> Iterator[None]:
+def _disk(home: Path) -> Iterator[None]:
     """A small disk of its own at this folder, in memory; needs root."""
-    if not size:
-        yield
-        return
     home.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(home)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(home)], check=True)
     try:
         yield
     finally:

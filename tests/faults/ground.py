@@ -211,7 +211,8 @@ class Ground:
         and as root at OpenBao.
         """
         until_true(lambda: not unended(house), within, lambda: str(unended(house)))
-        assert doctor(house.broker) == []
+        found = doctor(house.broker)
+        assert found == [], str(found)
         assert self.roles() == []
         assert self.strays() == 0
         assert self.bao_objects() == []

@@ -10,7 +10,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.faults.aside import Clock, aside
+from tests.faults.aside import Apart, Clock
+from tests.faults.aside import apart as apart
 from tests.faults.aside import clock as clock
 from tests.faults.ground import (
     Ground,
@@ -25,6 +26,7 @@ from tests.faults.ground import (
 from tests.faults.rows import row
 from tests.faults.served import serving
 from valetkey.core.lease import LeaseState, Proof
+from valetkey.flows.doctor import doctor
 
 HOUR = 3600
 
@@ -52,46 +54,44 @@ def test_a_broker_whose_clock_jumps_ends_at_the_databases_time(
 
 
 @row("F32")
-@pytest.mark.parametrize("ahead", [HOUR, -HOUR])
 def test_a_database_whose_clock_jumps_makes_us_unready_and_lengthens_nothing(
-    ground: Ground, clock: Clock, ahead: int
+    apart: Apart,
 ) -> None:
     """We say so; what is out ends no later at its target than it would have, whatever we think."""
-    with (
-        aside(ground, environment=clock.environment) as ours,
-        ground.house(database_port=ours.port) as house,
-    ):
+    ground, clock = apart.ground, apart.clock
+    with ground.house(database_port=apart.database.port) as house:
         house.clockwork.start()
+        until_true(lambda: house.problems() == [], 10, lambda: str(house.problems()))
         bot = ground.bot(house)
-        issued = get(house, bot, ask_for(start(house, bot), ttl=3))
-        assert house.problems() == []
-        clock.move(ahead)
-        until_true(lambda: any("clock" in x for x in house.problems()), 5)
-        until_true(lambda: ground.refuses(issued.secret.reveal()), 12)
-        if ahead < 0:
-            assert lease_of(house, issued.lease.id).state is LeaseState.ACTIVE
-        clock.move(0)
-        until_true(lambda: house.problems() == [], 5, lambda: str(house.problems()))
-        assert until_ended(house, issued.lease.id).proof is Proof.VERIFIED
+        for ahead in (HOUR, -HOUR):
+            issued = get(house, bot, ask_for(start(house, bot), ttl=3))
+            clock.move(ahead)
+            until_true(lambda: any("clock" in x for x in house.problems()), 5)
+            until_true(lambda secret=issued.secret: ground.refuses(secret.reveal()), 12)
+            if ahead < 0:
+                assert lease_of(house, issued.lease.id).state is LeaseState.ACTIVE
+            clock.move(0)
+            until_true(lambda: house.problems() == [], 5, lambda: str(house.problems()))
+            assert until_ended(house, issued.lease.id).proof is Proof.VERIFIED
         ground.at_peace(house)
 
 
-@row("F33")
-def test_a_target_whose_clock_is_behind_keeps_nobody_in(ground: Ground, clock: Clock) -> None:
-    """Its `VALID UNTIL` comes ten minutes late; the role is dropped at its time all the same."""
+@row("F33", "I17")
+def test_a_target_whose_clock_is_behind_keeps_nobody_in(apart: Apart, clock: Clock) -> None:
+    """Its `VALID UNTIL` comes ten minutes late; we say so, and drop the role in time."""
+    ground = apart.ground
     clock.move(-600)
-    with (
-        aside(ground) as ours,
-        restarted(ground, clock.environment),
-        ground.house(database_port=ours.port) as house,
-    ):
+    with ground.house(database_port=apart.database.port) as house:
         house.clockwork.start()
         bot = ground.bot(house)
-        issued = get(house, bot, ask_for(start(house, bot), ttl=2))
-        assert ground.look("SELECT now() < %s", issued.lease.created_at) == [(True,)]
-        ended = until_ended(house, issued.lease.id, within=10)
-        assert ended.proof is Proof.VERIFIED
-        assert ground.refuses(issued.secret.reveal())
+        with restarted(ground, clock.environment):
+            until_true(lambda: house.problems() == [], 15, lambda: str(house.problems()))
+            issued = get(house, bot, ask_for(start(house, bot), ttl=2))
+            assert ground.look("SELECT now() < %s", issued.lease.created_at) == [(True,)]
+            assert until_ended(house, issued.lease.id, within=10).proof is Proof.VERIFIED
+            assert ground.refuses(issued.secret.reveal())
+            assert {found.invariant for found in doctor(house.broker)} == {"I17"}
+        until_true(lambda: doctor(house.broker) == [], 20)
         ground.at_peace(house)
 
 

@@ -47,7 +47,7 @@ def test_a_commit_slower_than_a_mint_may_take_hands_out_nothing(
         bot = ground.bot(house)
         task = start(slow, bot)
         wire.delay = 2.0
-        askers = [Asker(slow, bot, task) for _ in range(20)]
+        askers = [Asker(slow, bot, task) for _ in range(14)]
         for asker in askers:
             asker.thread.join(60)
         wire.delay = 0.0

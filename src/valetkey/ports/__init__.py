@@ -6,7 +6,7 @@ them to `valetkey.core.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,16 +15,14 @@ from typing import Protocol
 
 from valetkey.core.admission import Ceilings, Rate
 from valetkey.core.agent import Agent, Binding
-from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.comparison import Known
 from valetkey.core.decision import Decision
 from valetkey.core.delegation import Link
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
-from valetkey.core.ids import LeaseId
 from valetkey.core.invariants import Rule, Terms
 from valetkey.core.kill import Height, Kill, Reach
-from valetkey.core.lease import Handle, Lease, Patience, Proof
+from valetkey.core.lease import Handle, Lease, Patience
 from valetkey.core.outside import Denied as Denied
 from valetkey.core.outside import Ending as Ending
 from valetkey.core.outside import Found as Found
@@ -36,6 +34,7 @@ from valetkey.core.outside import Presence as Presence
 from valetkey.core.outside import Renewed as Renewed
 from valetkey.core.tally import Tallies
 from valetkey.core.task import Task
+from valetkey.ports.minter import Minter as Minter
 from valetkey.ports.outside import Clock as Clock
 from valetkey.ports.outside import Deadline as Deadline
 from valetkey.ports.outside import Lanes as Lanes
@@ -44,67 +43,6 @@ from valetkey.ports.outside import PolicyEngine as PolicyEngine
 from valetkey.ports.outside import RuleSet as RuleSet
 from valetkey.ports.outside import Trouble as Trouble
 from valetkey.ports.outside import Witness as Witness
-
-
-class Minter(Protocol):
-    """Makes credentials for one kind of target, and ends them."""
-
-    def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
-        """What the credential will be called outside; pure, so known before the mint."""
-
-    def end_class(self, wanted: CataloguedScope) -> Proof:
-        """The best proof that the end of such a credential can have."""
-
-    def mint(
-        self, handle: Handle, wanted: CataloguedScope, ttl: timedelta, deadline: Deadline
-    ) -> Minted:
-        """Make it. The deadline is checked before each outside call; nothing is ever cancelled.
-
-        Raises MinterRefused, MinterUnavailable or OutcomeUnknown; after each of them the
-        credential may exist.
-        """
-
-    def renews(self, wanted: CataloguedScope) -> bool:
-        """Whether such a credential can be renewed."""
-
-    def renew(self, handle: Handle, back_ref: str, ttl: timedelta, deadline: Deadline) -> Renewed:
-        """Let it live for `ttl` from now, by the reference of its mint; else as `mint`."""
-
-    def end(self, handle: Handle, backend_expires_at: datetime) -> Ending:
-        """End it; idempotent; not found is Gone. Raises MinterUnavailable or MinterRefused."""
-
-    def probe(self, handle: Handle) -> Presence:
-        """Look inside the target. Raises MinterUnavailable when it cannot look now."""
-
-    def targets(self) -> Sequence[str]:
-        """The targets at which it can look for what carries a mark."""
-
-    def found(self, target: str) -> Iterator[Found]:
-        """Everything at one target that carries a mark. Raises MinterUnavailable."""
-
-    def lives_until(self, handle: Handle, back_ref: str | None) -> datetime | None:
-        """Its end as the back end itself tells it; None when it knows none or cannot say.
-
-        Raises MinterUnavailable.
-        """
-
-    def skew(self, target: str) -> timedelta:
-        """How far the clocks there are from the database's, at most. Raises MinterUnavailable."""
-
-    def claim(self) -> Sequence[str]:
-        """Leave our installation's name at each unclaimed target; the targets newly claimed."""
-
-    def problem(self) -> str | None:
-        """Why it cannot mint now, for readiness; None when it can."""
-
-    def longest_life(self, ttl: timedelta) -> timedelta:
-        """How long the back end may keep alive what is asked for so long."""
-
-    def reassert(self, *, renew: bool = True) -> Sequence[Lapse]:
-        """Look again at every refusal it relies on; what lapsed is renewed first, unless not to be.
-
-        Costs little where nothing is refused. Raises MinterUnavailable or MinterRefused.
-        """
 
 
 @dataclass(frozen=True)

@@ -5,43 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from valetkey.web.api.refusals import Answer as Answer
+from valetkey.web.api.refusals import Nearest as Nearest
+from valetkey.web.api.refusals import OAuthError as OAuthError
+from valetkey.web.api.refusals import Problem as Problem
 
 Proof = Literal["verified", "confirmed", "expired", "never_existed", "written_off"]
 KillHeight = Literal[
     "lease", "task", "agent", "owner", "vendor", "issuer", "scope", "target", "everything"
 ]
-
-
-class Answer(BaseModel):
-    """A JSON object with exactly these members."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Problem(BaseModel):
-    """Any refusal (RFC 9457); `code` and `next_action` are stable, see the error reference."""
-
-    model_config = ConfigDict(extra="allow")
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    next_action: str
-    retry_after: float | None = None
-    decision_id: str | None = None
-    nearest: Nearest | None = None
-
-
-class OAuthError(BaseModel):
-    """A refusal of `/oauth2/*` (RFC 6749 section 5.2), with our own stable code beside it."""
-
-    model_config = ConfigDict(extra="allow")
-    error: str
-    error_description: str
-    code: str
-    next_action: str
 
 
 class Binding(Answer):
@@ -179,14 +151,6 @@ class Waiting(Answer):
     """Nothing was minted; people decide first."""
 
     grant: Grant
-
-
-class Nearest(Answer):
-    """What would not be denied instead: decided, not guessed."""
-
-    scopes: list[str]
-    ttl: int
-    outcome: Literal["allow", "needs_approval"]
 
 
 class Explanation(Answer):

@@ -11,7 +11,7 @@ from joserfc.jwk import ECKey
 from tests.api.hall import GITHUB, SCOPE, US, Hall
 from valetkey.core.facts import FactKind
 from valetkey.testing.issuer import compact, dpop_proof
-from valetkey.web.api import answers
+from valetkey.web.api import oauth_answers
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT = "urn:ietf:params:oauth:token-type:jwt"
@@ -69,7 +69,7 @@ def entered(hall: Hall, proof: str, kind: str = JWT) -> Any:
     key = ECKey.generate_key("P-256")
     answer = hall.exchange(form(proof, kind), key)
     assert answer.status_code == 200, answer.text
-    told = answers.TokenAnswer.model_validate(answer.json())
+    told = oauth_answers.TokenAnswer.model_validate(answer.json())
     assert told.token_type == "DPoP"
     assert 0 < told.expires_in <= 300
     assert answer.headers["Cache-Control"] == "no-store"
@@ -116,7 +116,7 @@ def test_a_bad_exchange_is_refused_in_rfc_6749_words(hall: Hall, what: str) -> N
     error, status, changes = BAD_FORMS[what]
     answer = hall.exchange({**form(pod(hall)), **changes}, ECKey.generate_key("P-256"))
     assert (answer.json()["error"], answer.status_code) == (error, status), answer.text
-    answers.OAuthError.model_validate(answer.json())
+    oauth_answers.OAuthError.model_validate(answer.json())
     assert CANARY not in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     assert "type" not in answer.json()

@@ -547,6 +547,22 @@ def test_a_key_is_used_once_in_a_slot(store: Store) -> None:
     assert store.first_use("proof", "a", until)
 
 
+def test_a_revoked_token_is_refused_and_nothing_is_used_up(store: Store) -> None:
+    """In the same look as the use; revoking again says so, and what was undone never was."""
+    until = store.now() + MINUTE
+    with store.transaction() as tx:
+        assert tx.revoke_token("token-1", until)
+    with store.transaction() as tx:
+        assert not tx.revoke_token("token-1", until)
+    with pytest.raises(ZeroDivisionError), store.transaction() as tx:
+        tx.revoke_token("token-2", until)
+        raise ZeroDivisionError
+    assert [store.is_revoked(name) for name in ("token-1", "token-2")] == [True, False]
+    assert not store.first_use("dpop", "a", until, "token-1")
+    assert store.first_use("dpop", "a", until, "token-2")
+    assert not store.first_use("dpop", "a", until, "token-2")
+
+
 def test_a_key_is_pinned_to_whoever_came_first(store: Store) -> None:
     """Everybody learns the first thumbprint."""
     until = store.now() + MINUTE

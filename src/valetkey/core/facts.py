@@ -18,6 +18,7 @@ class FactKind(StrEnum):
     AGENT_DISABLED = "AgentDisabled"
     AGENT_BOUND = "AgentBound"
     TOKEN_EXCHANGED = "TokenExchanged"  # noqa: S105 - the name of a fact
+    TOKEN_REVOKED = "TokenRevoked"  # noqa: S105 - the name of a fact
     KNOCKED = "Knocked"
     REQUEST_REFUSED = "RequestRefused"
     TASK_STARTED = "TaskStarted"

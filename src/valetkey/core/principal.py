@@ -48,6 +48,11 @@ class Caller:
     fresh_for: str | None = None
     rule: str | None = None
 
+    @property
+    def subject(self) -> str:
+        """The `sub` and `client_id` of our tokens for this caller."""
+        return self.agent_id or str(self.principal)
+
     def has_role(self, role: str) -> bool:
         """Whether a group of this caller is mapped to that role."""
         return role in self.roles

@@ -38,11 +38,16 @@ def revoke_lease(broker: Broker, caller: Caller, lease_id: str) -> Lease:
         lease = tx.lease(lease_id, lock=True)
         if lease is None or not may_end(caller, lease):
             raise NotFound()
-        marked = mark_ending(tx, [lease], "revoked", by)
-        taken = lease.taken_away("revoked")
-        if taken is not lease and tx.save_lease(taken):
-            tx.record(lease_fact(FactKind.LEASE_TAKEN_AWAY, taken, by, "revoked"))
-        return marked[0] if marked else taken
+        return take_away(tx, lease, by)
+
+
+def take_away(tx: Transaction, lease: Lease, by: str) -> Lease:
+    """Start to end a lease that was read locked, for good; it is not given again."""
+    marked = mark_ending(tx, [lease], "revoked", by)
+    taken = lease.taken_away("revoked")
+    if taken is not lease and tx.save_lease(taken):
+        tx.record(lease_fact(FactKind.LEASE_TAKEN_AWAY, taken, by, "revoked"))
+    return marked[0] if marked else taken
 
 
 def may_end(caller: Caller, lease: Lease) -> bool:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from valetkey.core.errors import BrokerError, StoreUnavailable, Unauthenticated
 from valetkey.core.principal import Caller
+from valetkey.core.tokens import OurToken
 from valetkey.core.trust import GroupMap, IssuerRecord, ResourceServer, TrustRule
 from valetkey.identity.bindings import Bindings
 from valetkey.identity.client_assertion import ClientAssertions
-from valetkey.identity.dpop import ALGORITHMS, Sent, verify_dpop
-from valetkey.identity.exchange import GRANT_TYPE, Exchange, Exchanged, Trust
+from valetkey.identity.dpop import Sent, verify_dpop
+from valetkey.identity.exchange import Exchange, Exchanged, Trust
+from valetkey.identity.jose import instant
 from valetkey.identity.keys import SigningKeys
-from valetkey.identity.oauth import need
+from valetkey.identity.metadata import authorization_server, protected_resource
+from valetkey.identity.minted_tokens import MintedTokens
+from valetkey.identity.oauth import malformed, need, refused
 from valetkey.identity.oidc import ProofReader
-from valetkey.identity.replay import Uses, spend_once
+from valetkey.identity.replay import Uses, spend_with
 from valetkey.identity.tokens import AccessTokens
 
 IntrospectLease = Callable[[str, ResourceServer], Mapping[str, object] | None]
@@ -63,6 +67,7 @@ class Authenticator:
         self._keys = keys
         self._behind = behind
         self._tokens = AccessTokens(self._url, keys)
+        self._minted = MintedTokens(url, keys)
         trust = Trust(registered.rules, behind.bindings, registered.groups)
         reader = ProofReader.of(registered.issuers)
         self._exchange = Exchange(self._url, reader, trust, self._tokens, behind.uses)
@@ -80,7 +85,7 @@ class Authenticator:
         token = _presented(authorization)
         caller = self._tokens.verify(token, now)
         proof = verify_dpop(Sent(dpop, method, url), now, token, caller.jkt)
-        spend_once(self._behind.uses, "dpop", (proof.jkt, proof.jti), proof.until)
+        spend_with(self._behind.uses, caller.token_id, (proof.jkt, proof.jti), proof.until)
         return caller
 
     def exchange(
@@ -111,6 +116,41 @@ class Authenticator:
             return minted
         return self.about_token(token) if server.audience == self._url else {"active": False}
 
+    def revoker(
+        self, form: Mapping[str, str], authorization: Sequence[str], dpop: Sequence[str], url: str
+    ) -> Caller | ResourceServer:
+        """Who asks for a revocation at `url`: the holder of a token of ours, or a resource server.
+
+        Raises a BrokerError whose `extra["oauth_error"]` is `invalid_client`.
+        """
+        if not authorization:
+            return self.authenticate_resource_server(form)
+        if "client_assertion" in form or "client_secret" in form:
+            raise malformed("a client proves itself in one way only")
+        try:
+            return self.authenticate(authorization, dpop, "POST", url)
+        except BrokerError as because:
+            raise refused(because, "invalid_client") from None
+
+    def our_token(self, token: str) -> OurToken | None:
+        """What a live token of ours is; None for any other, whatever is wrong with it."""
+        now = self._behind.now()
+        try:
+            holder = self._tokens.verify(token, now)
+            return OurToken(holder.token_id, self._url, holder.expires_at, holder)
+        except StoreUnavailable:
+            raise
+        except BrokerError:
+            return self._credential(token, now)
+
+    def _credential(self, token: str, now: datetime) -> OurToken | None:
+        try:
+            claims = self._minted.read_any(token, now)
+        except BrokerError:
+            return None
+        ends = datetime.fromtimestamp(instant(claims, "exp"), UTC)
+        return OurToken(str(claims["jti"]), str(claims["aud"]), ends)
+
     def about_token(self, token: str) -> Mapping[str, object]:
         """What RFC 7662 says of one of our own access tokens now."""
         try:
@@ -119,12 +159,14 @@ class Authenticator:
             raise
         except BrokerError:
             return {"active": False}
+        if self._behind.uses.is_revoked(caller.token_id):
+            return {"active": False}
         return {
             "active": True,
             "token_type": "DPoP",
             "iss": self._url,
             "aud": self._url,
-            "sub": caller.agent_id or str(caller.principal),
+            "sub": caller.subject,
             "exp": int(caller.expires_at.timestamp()),
             "jti": caller.token_id,
             "cnf": {"jkt": caller.jkt},
@@ -136,18 +178,11 @@ class Authenticator:
 
     def metadata(self) -> Mapping[str, object]:
         """Authorization server metadata (RFC 8414)."""
-        return {
-            "issuer": self._url,
-            "token_endpoint": f"{self._url}/oauth2/token",
-            "introspection_endpoint": f"{self._url}/oauth2/introspect",
-            "jwks_uri": f"{self._url}/oauth2/jwks",
-            "grant_types_supported": [GRANT_TYPE],
-            "response_types_supported": [],
-            "token_endpoint_auth_methods_supported": ["none"],
-            "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
-            "introspection_endpoint_auth_signing_alg_values_supported": ["ES256"],
-            "dpop_signing_alg_values_supported": list(ALGORITHMS),
-        }
+        return authorization_server(self._url)
+
+    def resource_metadata(self) -> Mapping[str, object]:
+        """Protected resource metadata of `/v1` (RFC 9728)."""
+        return protected_resource(self._url)
 
 
 def _presented(authorization: Sequence[str]) -> str:

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
-from valetkey.core.errors import KeyMismatch, ProofReplayed
+from valetkey.core.errors import KeyMismatch, ProofReplayed, TokenExpired
 from valetkey.identity.oidc import VerifiedProof
+from valetkey.ports import Uses as Uses
 
 MARGIN: Final = timedelta(minutes=2)
-
-
-class Uses(Protocol):
-    """What has been used before; each call is a commit of its own."""
-
-    def first_use(self, slot: str, key: str, until: datetime) -> bool:
-        """True the first time a key is seen in a slot, across replicas."""
-
-    def pin(self, key: str, jkt: str, until: datetime) -> str:
-        """The key thumbprint first pinned to this."""
 
 
 def spend_proof(uses: Uses, proof: VerifiedProof, jkt: str) -> None:
@@ -42,6 +33,18 @@ def spend_once(uses: Uses, slot: str, words: tuple[str, ...], until: datetime) -
     """Use up a `jti` within a slot; raises ProofReplayed when it was used before."""
     if not uses.first_use(slot, _digest(*words), until + MARGIN):
         raise ProofReplayed()
+
+
+def spend_with(uses: Uses, token_id: str, words: tuple[str, ...], until: datetime) -> None:
+    """Use up the DPoP `jti` that came with a token of ours, unless that token was revoked.
+
+    It asks once for both. Raises TokenExpired for a revoked token, else ProofReplayed.
+    """
+    if uses.first_use("dpop", _digest(*words), until + MARGIN, token_id):
+        return
+    if uses.is_revoked(token_id):
+        raise TokenExpired("the token was revoked")
+    raise ProofReplayed()
 
 
 def _digest(*words: str) -> str:

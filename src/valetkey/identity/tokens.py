@@ -39,12 +39,11 @@ class AccessTokens:
         """
         if not timedelta(0) < caller.expires_at - now <= LONGEST:
             raise ValueError("an access token lives between 0 and 300 seconds")
-        subject = caller.agent_id or str(caller.principal)
         claims = {
             "iss": self._url,
             "aud": self._url,
-            "sub": subject,
-            "client_id": subject,
+            "sub": caller.subject,
+            "client_id": caller.subject,
             "exp": int(caller.expires_at.timestamp()),
             "iat": int(now.timestamp()),
             "nbf": int(now.timestamp()),

@@ -43,6 +43,7 @@ from valetkey.ports.outside import PolicyEngine as PolicyEngine
 from valetkey.ports.outside import RuleSet as RuleSet
 from valetkey.ports.outside import Trouble as Trouble
 from valetkey.ports.outside import Witness as Witness
+from valetkey.ports.uses import Uses as Uses
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,9 @@ class Transaction(Protocol):
     def broken(self, terms: Terms) -> Sequence[tuple[Rule, str]]:
         """Each rule that our own records break, with the id of what breaks it."""
 
+    def revoke_token(self, token_id: str, until: datetime) -> bool:
+        """Refuse the token with this `jti` from the commit until its end; False the next time."""
+
     def record(self, fact: Fact) -> None: ...
     def history(self, query: HistoryQuery) -> Sequence[RecordedFact]: ...
 
@@ -252,7 +256,7 @@ class Transaction(Protocol):
         """Be the only replica doing this duty until the transaction ends."""
 
 
-class Store(Protocol):
+class Store(Uses, Protocol):
     """Our own database."""
 
     def urgent(self) -> AbstractContextManager[None]:
@@ -263,12 +267,6 @@ class Store(Protocol):
 
     def due(self) -> frozenset[Duty]:
         """The duties that have something to do now, in one look; its own commit."""
-
-    def first_use(self, slot: str, key: str, until: datetime) -> bool:
-        """True the first time a key is seen in a slot, across replicas; its own commit."""
-
-    def pin(self, key: str, jkt: str, until: datetime) -> str:
-        """The key thumbprint first pinned to this; its own commit."""
 
     def admit(self, principal: str, rate: Rate) -> float | None:
         """Take one request from a principal's bucket, across replicas; its own commit.
@@ -330,5 +328,3 @@ class Broker:
     def minter_of(self, handle: Handle) -> Minter:
         """The minter that knows this handle; raises KeyError for one that is not configured."""
         return self.minters[handle.minter]
-
-

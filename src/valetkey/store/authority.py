@@ -18,7 +18,17 @@ from valetkey.ports import Standing
 from valetkey.store import mapping
 from valetkey.store.session import KEY, Hold, Session, all_of, by_id
 from valetkey.store.standing import ABOVE, STANDING, standing_from, under
-from valetkey.store.tables import agents, approvals, bindings, budgets, decisions, grants, tasks
+from valetkey.store.tables import (
+    REVOKED,
+    agents,
+    approvals,
+    bindings,
+    budgets,
+    decisions,
+    grants,
+    tasks,
+    uses,
+)
 
 NEWEST = 500
 _CLOCK = func.statement_timestamp()
@@ -70,6 +80,12 @@ class Authority(Session):
     def add_binding(self, binding: Binding) -> bool:
         """False when the same identity is bound already."""
         return self._add_unless_taken(bindings, mapping.binding_row(binding))
+
+    def revoke_token(self, token_id: str, until: datetime) -> bool:
+        """Refuse a token of ours until its end; kept with what was used."""
+        row = {"slot": REVOKED, "key": token_id, "jkt": "", "until": until}
+        new = pg_insert(uses).values(row).on_conflict_do_nothing().returning(uses.c.key)
+        return self._connection.execute(new).first() is not None
 
     def task(self, task_id: str, *, lock: bool = False, share: bool = False) -> Task | None:
         """One task; `share` keeps it from ending until we commit."""

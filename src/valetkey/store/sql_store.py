@@ -26,7 +26,7 @@ from valetkey.store.epochs import Epochs
 from valetkey.store.lifecycle import Lifecycle
 from valetkey.store.patience import ANSWER, be_patient, connecting
 from valetkey.store.readings import Readings
-from valetkey.store.tables import buckets, installation, uses
+from valetkey.store.tables import REVOKED, buckets, installation, uses
 
 _COUNTS = """
 SELECT count(*) FILTER (WHERE state IN ('minting', 'active')) AS live,
@@ -53,7 +53,11 @@ WHERE {_FILLED} >= 1 RETURNING tokens
 """  # noqa: S608 - a text of ours
 _LEFT = f"SELECT {_FILLED} FROM buckets WHERE principal = %(principal)s"  # noqa: S608
 _URGENT: ContextVar[bool] = ContextVar("urgent", default=False)
-_FIRST_USE = pg_insert(uses).on_conflict_do_nothing().returning(uses.c.key)
+_FIRST_USE = """
+INSERT INTO uses (slot, key, jkt, until) SELECT %(slot)s::text, %(key)s::text, '', %(until)s
+WHERE NOT EXISTS (SELECT FROM uses WHERE slot = 'revoked' AND key = %(unless)s)
+ON CONFLICT DO NOTHING RETURNING key
+"""
 
 
 class SqlTransaction(Authority, Lifecycle, Checkup, Epochs):
@@ -99,11 +103,17 @@ class SqlStore:
         with _mapped(), self._alone.connect() as connection:
             return duties_of(connection.exec_driver_sql(DUE).one())
 
-    def first_use(self, slot: str, key: str, until: datetime) -> bool:
+    def first_use(self, slot: str, key: str, until: datetime, unless: str = "") -> bool:
         """True the first time, across replicas; kept until `until`."""
-        row = {"slot": slot, "key": key, "jkt": "", "until": until}
+        row = {"slot": slot, "key": key, "until": until, "unless": unless}
         with _mapped(), self._alone.connect() as connection:
-            return connection.execute(_FIRST_USE, row).first() is not None
+            return connection.exec_driver_sql(_FIRST_USE, row).first() is not None
+
+    def is_revoked(self, token_id: str) -> bool:
+        """Whether a token of ours was revoked."""
+        found = select(uses.c.key).where(uses.c.slot == REVOKED, uses.c.key == token_id)
+        with _mapped(), self._alone.connect() as connection:
+            return connection.execute(found).first() is not None
 
     def pin(self, key: str, jkt: str, until: datetime) -> str:
         """The key thumbprint first pinned to this."""

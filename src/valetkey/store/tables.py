@@ -338,6 +338,9 @@ tallies = Table(
     _text("coming_word", optional=True),
 )
 
+REVOKED = "revoked"
+"""The slot of tokens that were revoked; their `jti` is the key."""
+
 uses = Table(
     "uses",
     metadata,

@@ -55,9 +55,11 @@ class MemoryStore:
         with self.transaction() as tx:
             return duties_due(tx)
 
-    def first_use(self, slot: str, key: str, until: datetime) -> bool:
+    def first_use(self, slot: str, key: str, until: datetime, unless: str = "") -> bool:
         """True the first time."""
         with self._one_at_a_time:
+            if unless in self.state.revoked:
+                return False
             known = (slot, key) in self._uses
             self._uses[slot, key] = ""
             return not known
@@ -66,6 +68,10 @@ class MemoryStore:
         """The thumbprint first pinned."""
         with self._one_at_a_time:
             return self._uses.setdefault(("pin", key), jkt)
+
+    def is_revoked(self, token_id: str) -> bool:
+        """Whether a token was revoked."""
+        return token_id in self.state.revoked
 
     def admit(self, principal: str, rate: Rate) -> float | None:
         """Take one request from a bucket."""
@@ -159,6 +165,11 @@ class MemoryTransaction(TaskQueries, MemoryEpochs):
             self._state.bindings[binding.id] = binding
         return not same
 
+    def revoke_token(self, token_id: str, until: datetime) -> bool:
+        new = token_id not in self._state.revoked
+        self._state.revoked[token_id] = token_id
+        return new
+
     def record_decision(self, decision_id: str, decision: Decision) -> None:
         self._state.decisions[decision_id] = decision
 
@@ -228,9 +239,7 @@ class MemoryTransaction(TaskQueries, MemoryEpochs):
     def leases_of_grant(self, grant_id: str) -> Sequence[Lease]:
         return self._sorted(x for x in self._all() if x.grant_id == grant_id)
 
-    def leases(
-        self, state: str | None, agent_id: str | None, owner: str | None
-    ) -> Sequence[Lease]:
+    def leases(self, state: str | None, agent_id: str | None, owner: str | None) -> Sequence[Lease]:
         found = (
             x
             for x in self._all()

@@ -30,6 +30,7 @@ class _State:
     kills: dict[str, Kill] = field(default_factory=dict)
     budgets: dict[str, int] = field(default_factory=dict)
     facts: list[RecordedFact] = field(default_factory=list)
+    revoked: dict[str, str] = field(default_factory=dict)
     tallies: dict[str, Tallies] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=lambda: {"installation": "abcdefe1"})
 

@@ -17,10 +17,13 @@ class MemoryUses:
     def __init__(self) -> None:
         self._pinned: dict[tuple[str, str], tuple[str, datetime]] = {}
         self._one_at_a_time = threading.Lock()
+        self.revoked: set[str] = set()
 
-    def first_use(self, slot: str, key: str, until: datetime) -> bool:
+    def first_use(self, slot: str, key: str, until: datetime, unless: str = "") -> bool:
         """True the first time."""
         with self._one_at_a_time:
+            if unless in self.revoked:
+                return False
             known = (slot, key) in self._pinned
             self._pinned[slot, key] = ("", until)
             return not known
@@ -29,6 +32,10 @@ class MemoryUses:
         """The thumbprint first pinned."""
         with self._one_at_a_time:
             return self._pinned.setdefault(("pin", key), (jkt, until))[0]
+
+    def is_revoked(self, token_id: str) -> bool:
+        """Whether a token is among `revoked`."""
+        return token_id in self.revoked
 
     def kept_until(self) -> list[datetime]:
         """Until when each use is remembered."""

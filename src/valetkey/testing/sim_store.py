@@ -165,6 +165,13 @@ class SimTransaction(SimReadings):
         self._write("bindings", binding)
         return True
 
+    def revoke_token(self, token_id: str, until: datetime) -> bool:
+        self._statement("revoke token", token_id)
+        self._take(("uses.revoked", token_id), UPDATE)
+        new = token_id not in self._snapshot.state.revoked
+        self.own.setdefault("revoked", {})[token_id] = token_id
+        return new
+
     # --- tasks -----------------------------------------------------------------------------
 
     def task(self, task_id: str, *, lock: bool = False, share: bool = False) -> Task | None:

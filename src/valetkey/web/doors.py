@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from valetkey.core.trust import TrustRule
+
+RESOURCE_METADATA: Final = "/.well-known/oauth-protected-resource"
 
 
 @dataclass(frozen=True)

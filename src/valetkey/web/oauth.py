@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request
@@ -12,15 +12,22 @@ from fastapi.responses import JSONResponse
 from valetkey.core.errors import (
     BrokerError,
     InvalidRequest,
+    NotFound,
     NotReady,
     RateLimited,
     StoreUnavailable,
 )
-from valetkey.web.api.answers import OAuthError, TokenAnswer
+from valetkey.core.principal import Caller
+from valetkey.core.trust import ResourceServer
+from valetkey.flows.revoke_token import revoke_token
+from valetkey.web.api.oauth_answers import OAuthError, Revoked, TokenAnswer
+from valetkey.web.api.shapes import revoked
 from valetkey.web.auth import called, source
 from valetkey.web.bodies import of_media, raw_body
 from valetkey.web.desk import At, Desk
+from valetkey.web.doors import RESOURCE_METADATA
 
+Answered = TypeVar("Answered")
 router = APIRouter(tags=["oauth2"])
 
 FORM = ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded;charset=utf-8")
@@ -28,7 +35,7 @@ MOST_FIELDS = 32
 OURS = (NotReady, StoreUnavailable, RateLimited)
 _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": OAuthError, "description": "Refused (RFC 6749 section 5.2)."},
-    401: {"model": OAuthError, "description": "The resource server did not prove itself."},
+    401: {"model": OAuthError, "description": "The client did not prove itself."},
     503: {"model": OAuthError, "description": "Not now; see Retry-After."},
 }
 _FIELDS: Final = {"type": "object", "additionalProperties": {"type": "string"}}
@@ -62,17 +69,44 @@ def introspect(sent: Request, desk: At) -> JSONResponse:
     return JSONResponse(dict(answer))
 
 
+@router.post(
+    "/oauth2/revoke",
+    responses={200: {"model": Revoked}, **_REFUSED},
+    openapi_extra=_TAKES_FORM,
+)
+def revoke(sent: Request, desk: At) -> JSONResponse:
+    """Refuse a token of ours from now on, or start to end the credential it is (RFC 7009)."""
+    fields = form(sent)
+    by = _revoker(sent, desk, fields)
+    if "token" not in fields:
+        raise InvalidRequest("token is missing")
+    named = desk.authenticator.our_token(fields["token"])
+    try:
+        lease = None if named is None else revoke_token(desk.broker, by, named)
+    except NotFound as anothers:
+        anothers.extra["oauth_error"] = "invalid_grant"
+        raise
+    return JSONResponse(revoked(lease))
+
+
 @router.get("/oauth2/jwks")
 async def jwks(desk: At) -> JSONResponse:
     """Our public keys (RFC 7517)."""
     return JSONResponse(dict(desk.authenticator.jwks()))
 
 
+@router.get("/.well-known/openid-configuration")
 @router.get("/.well-known/oauth-authorization-server")
 async def metadata(desk: At) -> JSONResponse:
     """Where everything is (RFC 8414), and where people log in."""
     login = {"issuer": desk.doors.login_issuer, "client_id": desk.doors.login_client_id}
     return JSONResponse({**desk.authenticator.metadata(), "valetkey_login": login})
+
+
+@router.get(RESOURCE_METADATA)
+async def resource_metadata(desk: At) -> JSONResponse:
+    """Whose tokens `/v1` takes (RFC 9728); every 401 points here."""
+    return JSONResponse(dict(desk.authenticator.resource_metadata()))
 
 
 def form(sent: Request) -> dict[str, str]:
@@ -98,9 +132,21 @@ def form(sent: Request) -> dict[str, str]:
     return {name: value for name, value in read.items() if value}
 
 
-def _counted(
-    sent: Request, desk: Desk, ask: Callable[[], Mapping[str, object]]
-) -> Mapping[str, object]:
+def _revoker(sent: Request, desk: Desk, fields: Mapping[str, str]) -> Caller | ResourceServer:
+    """Who wants to revoke; a caller that is refused later is refused on record."""
+    headers = sent.headers
+
+    def prove() -> Caller | ResourceServer:
+        shown = headers.getlist("authorization"), headers.getlist("dpop")
+        return desk.authenticator.revoker(fields, *shown, called(sent, desk))
+
+    by = _counted(sent, desk, prove)
+    if isinstance(by, Caller):
+        sent.state.caller = by
+    return by
+
+
+def _counted(sent: Request, desk: Desk, ask: Callable[[], Answered]) -> Answered:
     """Run it; a refusal counts as knocking, unless the fault is ours."""
     try:
         return ask()

@@ -17,6 +17,7 @@ from valetkey.core.errors import BrokerError
 from valetkey.core.principal import Caller
 from valetkey.flows.recording import record_refusal
 from valetkey.web.desk import Desk
+from valetkey.web.doors import RESOURCE_METADATA
 
 STATUS: Final[Mapping[type[BrokerError], int]] = {
     errors.BrokerError: 500,
@@ -105,12 +106,24 @@ def problem(
 def answer(scope: Mapping[str, Any], error: BrokerError, status: int | None = None) -> JSONResponse:
     """A refusal in the terms of its route: RFC 6749 below `/oauth2/`, a problem elsewhere."""
     if str(scope["path"]).startswith("/oauth2/"):
-        return oauth_error(error, status)
-    return problem(error, status)
+        tried = any(name == b"authorization" for name, _ in scope["headers"])
+        told = oauth_error(error, status, challenged=tried)
+    else:
+        told = problem(error, status)
+    if "WWW-Authenticate" in told.headers:
+        desk: Desk = scope["app"].state.desk
+        there = desk.doors.url_of(RESOURCE_METADATA)
+        told.headers["WWW-Authenticate"] += f', resource_metadata="{there}"'
+    return told
 
 
-def oauth_error(error: BrokerError, status: int | None = None) -> JSONResponse:
-    """RFC 6749 section 5.2, with our own code beside it; 401 only for `invalid_client`."""
+def oauth_error(
+    error: BrokerError, status: int | None = None, *, challenged: bool = False
+) -> JSONResponse:
+    """RFC 6749 section 5.2, with our own code beside it; 401 only for `invalid_client`.
+
+    `challenged` where the client tried a header to prove itself.
+    """
     code = error.extra.get("oauth_error")
     ours = STATUS[type(error)] >= 500 or isinstance(error, errors.RateLimited)
     if code is not None or isinstance(error, errors.InvalidRequest):
@@ -122,7 +135,9 @@ def oauth_error(error: BrokerError, status: int | None = None) -> JSONResponse:
         "next_action": error.next_action,
     }
     status = status or STATUS[type(error)]
-    headers = {k: v for k, v in _headers(error, status).items() if k != "WWW-Authenticate"}
+    headers = _headers(error, status)
+    if not challenged:
+        headers.pop("WWW-Authenticate", None)
     return JSONResponse(body, status, headers=headers)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from valetkey.core.principal import Caller
+from valetkey.core.tokens import OurToken
+from valetkey.core.trust import ResourceServer
 
 
 class Authenticator(Protocol):
@@ -28,8 +30,19 @@ class Authenticator(Protocol):
     def introspect(self, form: Mapping[str, str]) -> Mapping[str, object]:
         """Answer `POST /oauth2/introspect` (RFC 7662) to a resource server that proves itself."""
 
+    def revoker(
+        self, form: Mapping[str, str], authorization: Sequence[str], dpop: Sequence[str], url: str
+    ) -> Caller | ResourceServer:
+        """Who asks for a revocation (RFC 7009) at `url`."""
+
+    def our_token(self, token: str) -> OurToken | None:
+        """What a live token of ours is; None for any other."""
+
     def jwks(self) -> Mapping[str, object]:
         """Our public keys (RFC 7517)."""
 
     def metadata(self) -> Mapping[str, object]:
         """Authorization server metadata (RFC 8414)."""
+
+    def resource_metadata(self) -> Mapping[str, object]:
+        """Protected resource metadata of `/v1` (RFC 9728)."""

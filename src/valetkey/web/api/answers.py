@@ -342,15 +342,6 @@ class History(Answer):
     next: str | None
 
 
-class TokenAnswer(Answer):
-    """Our access token, bound to the key of the DPoP proof; `expires_in` in seconds."""
-
-    access_token: str
-    issued_token_type: str
-    token_type: Literal["DPoP"]
-    expires_in: int
-
-
 class Alive(Answer):
     """The process lives."""
 

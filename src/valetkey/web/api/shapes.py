@@ -89,6 +89,15 @@ def tree(branch: Branch) -> Json:
     }
 
 
+def revoked(one: Lease | None) -> Json:
+    """A lease that was told to end by its token, claiming no more than its end can prove."""
+    if one is None:
+        return {}
+    told = lease(one)
+    names = ("state", "end_class", "still_valid_until")
+    return {"lease": one.id, **{name: told[name] for name in names}}
+
+
 def lease(one: Lease) -> Json:
     """A lease; times in whole seconds, `still_valid_until` null once its end is proven."""
     return {

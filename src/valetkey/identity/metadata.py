@@ -1,0 +1,46 @@
+"""What we publish of ourselves, as authorization server and as protected resource."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from valetkey.identity.dpop import ALGORITHMS
+from valetkey.identity.exchange import GRANT_TYPE
+
+_SIGNED: Final = ["ES256"]
+
+
+def authorization_server(url: str) -> dict[str, object]:
+    """RFC 8414 section 2, at an issuer identifier without a trailing slash; only what there is.
+
+    There is no authorization endpoint, so that no response type is supported.
+    """
+    return {
+        "issuer": url,
+        "token_endpoint": f"{url}/oauth2/token",
+        "introspection_endpoint": f"{url}/oauth2/introspect",
+        "revocation_endpoint": f"{url}/oauth2/revoke",
+        "jwks_uri": f"{url}/oauth2/jwks",
+        "grant_types_supported": [GRANT_TYPE],
+        "response_types_supported": [],
+        "token_endpoint_auth_methods_supported": ["none"],
+        "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
+        "introspection_endpoint_auth_signing_alg_values_supported": _SIGNED,
+        "revocation_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
+        "revocation_endpoint_auth_signing_alg_values_supported": _SIGNED,
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
+        "protected_resources": [url],
+    }
+
+
+def protected_resource(url: str) -> dict[str, object]:
+    """RFC 9728 section 2: whose tokens `/v1` takes, and how they are sent."""
+    return {
+        "resource": url,
+        "authorization_servers": [url],
+        "jwks_uri": f"{url}/oauth2/jwks",
+        "resource_name": "Valetkey",
+        "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
+        "dpop_bound_access_tokens_required": True,
+    }

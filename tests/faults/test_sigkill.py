@@ -53,6 +53,7 @@ def stories(ground: Ground) -> Iterator[Stories]:
         house.clockwork.start()
         end_everything(house)
         ground.at_peace(house, within=30 + 5 * ROUNDS)
+        print(f"{ROUNDS * len(STEPS)} brokers killed at their steps: {_told(ground)}")
         yield {
             step: [(victim, _leases(house, victim)) for victim in dead]
             for step, dead in victims.items()
@@ -114,6 +115,13 @@ def test_brokers_killed_at_random_moments_leave_nothing(ground: Ground, house: H
             assert victim.died_by_kill()
             assert all(ground.refuses(secret) for secret in victim.secrets)
             assert victim.still_open() == 0
+    print(f"{4 * ROUNDS} brokers killed at random: {_told(ground)}")
+
+
+def _told(ground: Ground) -> dict[str, int]:
+    """What history tells of leases so far; what was found outside is adopted or reappeared."""
+    counted = "SELECT kind, count(*) FROM facts WHERE lease_id IS NOT NULL GROUP BY 1 ORDER BY 1"
+    return dict(ground.look(counted, database="valetkey"))
 
 
 def _leases(house: House, victim: Victim) -> list[Lease]:

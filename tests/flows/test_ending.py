@@ -11,6 +11,7 @@ from tests.flows.stories import MOMENT, facts, issued, kinds, lease_now, sweep_u
 from valetkey.core.errors import MinterUnavailable, NotFound
 from valetkey.core.lease import Lease, LeaseState, Proof
 from valetkey.flows.end_task import end_task
+from valetkey.flows.request_credential import request_credential
 from valetkey.flows.revoke import revoke_lease
 from valetkey.flows.sweep import sweep
 from valetkey.testing.brokers import Stage
@@ -225,3 +226,20 @@ def test_one_sick_lease_does_not_keep_others_from_ending(stage: Stage) -> None:
     sweep(stage.broker)
     assert lease_now(stage, sick).state is LeaseState.ENDING
     assert lease_now(stage, well).proof is Proof.VERIFIED
+
+
+def test_what_may_have_expired_unseen_is_not_said_never_to_have_existed(stage: Stage) -> None:
+    """Every replica died after the mint and stayed away until the credential expired by itself."""
+    task = stage.start()
+
+    def die(step: str) -> None:
+        if step == "issue.minted":
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        request_credential(replace(stage.broker, failpoint=die), stage.bot, stage.ask(task))
+    stage.pass_time(timedelta(minutes=10))
+    stage.minter.alive.clear()
+    sweep_until_quiet(stage, timedelta(minutes=10))
+    (lease,) = end_task(stage.broker, stage.bot, task.id).leases
+    assert lease.proof is Proof.VERIFIED

@@ -174,11 +174,13 @@ def _looked_for(broker: Broker, lease: Lease) -> Lease:
     """Outside any transaction: was it ever there? What was seen stays, should its end fail.
 
     Being unable to look keeps nothing from being ended, but then it may have been there. So it may
-    when an earlier attempt left no word: that one may have found and ended it.
+    when an earlier attempt left no word, which may have found and ended it, and when it is looked
+    for so late that it may have ended by itself.
     """
     if lease.seen_outside:
         return lease
-    if lease.tries > 1:
+    may_have_expired = lease.due_at is not None and lease.due_at >= lease.expires_at
+    if lease.tries > 1 or may_have_expired:
         return lease.seen()
     try:
         there = broker.minter_of(lease.handle).probe(lease.handle) is Presence.PRESENT

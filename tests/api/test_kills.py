@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -130,3 +131,18 @@ def test_a_subject_nobody_knows_is_404(hall: Hall, height: str) -> None:
     for drill in (False, True):
         body = {"height": height, "subject": unknown, "reason": "odd", "drill": drill}
         assert hall.operator.call("POST", "/v1/kill", body).json()["code"] == "not_found"
+
+
+def test_the_kills_in_force_are_listed_newest_first(hall: Hall) -> None:
+    """Released ones are not; whoever may not see a kill sees no list."""
+    first = order(hall, "target").json()["id"]
+    hall.stage.pass_time(timedelta(seconds=1))
+    second = order(hall, "everything").json()["id"]
+    listed = shaped(answers.Kills, hall.operator.get("/v1/kill"))["items"]
+    assert [x["id"] for x in listed] == [second, first]
+    with hall.stage.broker.store.transaction() as tx:
+        released = tx.kill(second)
+        assert released is not None
+        tx.save_kill(replace(released, released_at=tx.now(), released_by="other"))
+    assert [x["id"] for x in hall.operator.get("/v1/kill")["items"]] == [first]
+    assert hall.owner.call("GET", "/v1/kill").json()["code"] == "role_required"

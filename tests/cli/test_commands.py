@@ -76,6 +76,7 @@ PERSON = [
         samples.DRILL,
         0,
     ),
+    (("kill", "list"), "GET /v1/kill", {"items": [samples.KILL]}, 0),
     (("kill", "show", "kill_1"), "GET /v1/kill/kill_1", samples.KILL, 0),
     (("history", "search"), "GET /v1/history", {"items": [samples.FACT], "next": "7"}, 0),
 ]

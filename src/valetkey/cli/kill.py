@@ -14,7 +14,7 @@ from valetkey.cli.values import SECONDS
 HEIGHTS = (
     ("lease", "task", "agent", "owner", "vendor", "issuer", "scope", "target", "everything")
 )
-
+COLUMNS = ("id", "height", "subject", "by", "at", "unended", "ended")
 
 wait_option = click.option(
     "--wait", type=SECONDS, default=0, help="Wait so long until all ends are proven."
@@ -43,6 +43,15 @@ def order(desk: Desk, height: str, subject: str, reason: str, wait: int, drill: 
         desk.screen.show(drilled, drilled)
         return DONE
     return _shown(desk, desk.post("/v1/kill", body), wait)
+
+
+@kill.command("list")
+@stands_at_desk("person")
+def list_(desk: Desk) -> int:
+    """List the kills in force and how far each is."""
+    found = desk.get("/v1/kill")
+    desk.screen.listed(found, COLUMNS, found["items"])
+    return DONE
 
 
 @kill.command()

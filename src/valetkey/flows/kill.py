@@ -92,6 +92,15 @@ def kill_progress(broker: Broker, caller: Caller, kill_id: str) -> KillProgress:
     return KillProgress(ordered, unended, len(covered) - len(unended), last, expected)
 
 
+def kills_in_force(broker: Broker, caller: Caller) -> list[KillProgress]:
+    """Every kill that is not released, and how far each is, newest first. Raises RoleRequired."""
+    if not caller.roles & {"operator", "auditor"}:
+        raise RoleRequired()
+    with broker.store.transaction() as tx:
+        kills = sorted(tx.kills_in_force(), key=lambda x: (x.at, x.id), reverse=True)
+    return [kill_progress(broker, caller, ordered.id) for ordered in kills]
+
+
 def kill_now(broker: Broker, ordered: Kill) -> None:
     """Work on what a kill covers at once, for a little while; the clock goes on with the rest."""
     with broker.store.transaction() as tx:

@@ -211,6 +211,12 @@ class Kill(Answer):
     denied: int
 
 
+class Kills(Answer):
+    """The kills in force, newest first."""
+
+    items: list[Kill]
+
+
 class Drill(Answer):
     """What a kill would end now, and an estimate of the seconds until all is proven."""
 

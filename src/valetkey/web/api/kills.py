@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 
 from valetkey.flows.drill_kill import drill_kill
-from valetkey.flows.kill import kill, kill_now, kill_progress, release_kill
+from valetkey.flows.kill import kill, kill_now, kill_progress, kills_in_force, release_kill
 from valetkey.web.api import answers, shapes
 from valetkey.web.api.asks import KillAsk
 from valetkey.web.auth import Person
@@ -37,6 +37,13 @@ def order(
     ordered = kill(desk.broker, caller, asked.at(), asked.subject, asked.reason)
     kill_now(desk.broker, ordered)
     return JSONResponse(shapes.kill(kill_progress(desk.broker, caller, ordered.id)), 202)
+
+
+@router.get("", responses=responses(s200=answers.Kills))
+def kills(caller: Person, desk: At) -> JSONResponse:
+    """Every kill in force, newest first, and how far each is."""
+    found = kills_in_force(desk.broker, caller)
+    return JSONResponse({"items": [shapes.kill(one) for one in found]})
 
 
 @router.get("/{kill_id}", responses=responses(s200=answers.Kill))

@@ -92,16 +92,27 @@ class Issuer(Section):
 
     name: str = Field(description="Our name for it, used by trust rules and bindings.")
     kind: Literal["workload", "ci", "people"] = Field(description="Whose tokens it signs.")
+    platform: Literal["generic", "github-actions", "gitlab"] = Field(
+        "generic", description="What its tokens are like."
+    )
     issuer: str = Field(description="The exact `iss`.")
     audience: str = Field(description="The only `aud` accepted.")
-    algorithms: tuple[str, ...] = Field(description="Accepted signature algorithms.")
+    algorithms: tuple[str, ...] = Field(
+        (), description="Accepted signature algorithms, if not the platform's."
+    )
     jwks_uri: str | None = Field(None, description="Where its keys are.")
     jwks_file: Path | None = Field(None, description="Its keys in a file, without network.")
-    typ: tuple[str, ...] = Field(("jwt", ""), description="Accepted `typ`; empty means absent.")
-    max_age: timedelta = Field(timedelta(minutes=10), description="Oldest proof, by `iat`.")
-    max_life: timedelta = Field(timedelta(hours=1), description="Longest `exp - iat`.")
-    replay: Literal["jti", "token_hash", "reusable_until_exp"] = Field(
-        "jti", description="What makes its proofs once-only."
+    typ: tuple[str, ...] = Field(
+        (), description="Accepted `typ`, if not the platform's; empty means absent."
+    )
+    max_age: timedelta | None = Field(
+        None, gt=timedelta(0), description="Oldest proof, by `iat`, if not the platform's."
+    )
+    max_life: timedelta | None = Field(
+        None, gt=timedelta(0), description="Longest `exp - iat`, if not the platform's."
+    )
+    replay: Literal["jti", "token_hash", "reusable_until_exp"] | None = Field(
+        None, description="What makes its proofs once-only, if not the platform's."
     )
     checked: dict[str, str] = Field({}, description="Claims that must have exactly this value.")
     informative: tuple[str, ...] = Field((), description="Claims known to need no check.")

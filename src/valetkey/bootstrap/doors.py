@@ -9,6 +9,7 @@ from pathlib import Path
 
 from valetkey.bootstrap.house import House
 from valetkey.core.errors import BrokerError
+from valetkey.core.pins import check_pins
 from valetkey.core.scope import Scope
 from valetkey.core.trust import Allowance, GroupMap, IssuerRecord, ResourceServer, TrustRule
 from valetkey.flows.introspect import introspect
@@ -18,6 +19,7 @@ from valetkey.identity.bindings import StoredBindings
 from valetkey.identity.exchange import Exchanged
 from valetkey.identity.keys import SigningKeys
 from valetkey.identity.minted_tokens import MintedTokens
+from valetkey.identity.platforms import PROFILES
 from valetkey.settings import Issuer, Roles, Rule, Settings
 
 
@@ -48,7 +50,7 @@ def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
         return introspect(house.broker, claims)
 
     def told(given: Exchanged) -> None:
-        tell_exchange(house.broker, given.caller, given.issuer, given.unaccounted)
+        tell_exchange(house.broker, given.caller, given.issuer, given.unaccounted, given.noted)
 
     behind = Behind(
         uses=house.store,
@@ -62,25 +64,31 @@ def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
 
 def trust_rules(settings: Settings) -> dict[str, TrustRule]:
     """The trust rules by name; raises TrustRuleTooWide for one that pins too little."""
+    platforms = {issuer.name: issuer.platform for issuer in settings.issuers}
+    for rule in settings.trust_rules:
+        check_pins(platforms.get(rule.issuer, "generic"), rule.match)
     return {rule.name: _rule(rule) for rule in settings.trust_rules}
 
 
 def _issuer(issuer: Issuer) -> IssuerRecord:
+    """The record; what the settings leave out is as the platform's tokens are."""
+    usual = PROFILES[issuer.platform].habits
     return IssuerRecord(
         name=issuer.name,
         issuer=issuer.issuer,
         kind=issuer.kind,
         audience=issuer.audience,
-        algorithms=frozenset(issuer.algorithms),
+        algorithms=frozenset(issuer.algorithms) or usual.algorithms,
         jwks_uri=issuer.jwks_uri,
         jwks=_jwks(issuer.jwks_file) if issuer.jwks_file else None,
-        typ=frozenset(issuer.typ),
-        max_age=issuer.max_age,
-        max_life=issuer.max_life,
-        replay=issuer.replay,
+        typ=frozenset(issuer.typ) or usual.typ,
+        max_age=issuer.max_age or usual.max_age,
+        max_life=issuer.max_life or usual.max_life,
+        replay=issuer.replay or usual.replay,
         checked=issuer.checked,
         informative=frozenset(issuer.informative),
         uncheckable=frozenset(issuer.uncheckable),
+        platform=issuer.platform,
     )
 
 

@@ -177,6 +177,7 @@ def build_house(
         installation=installation,
         patience=_patience(settings.times),
         limits=_limits(settings),
+        platforms={issuer.name: issuer.platform for issuer in settings.issuers},
         failpoint=failpoint_of(os.environ.get(FAILPOINT)),
     )
     beats = Beats(settings.times.tick, settings.times.reconcile_every, settings.times.reload_every)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from valetkey.core.errors import OutsideTrustRule, TrustRuleTooWide
+from valetkey.core.pins import Platform, check_pins
 from valetkey.core.scope import Scope, within_any
 
 IssuerKind = Literal["workload", "ci", "people"]
@@ -36,7 +37,8 @@ class IssuerRecord:
     Every claim of a proof is accounted for: besides those always checked, `checked` are matched
     exactly, `informative` are known and need no check (for example `run_id`), and `uncheckable`
     restrict the token in a way that we cannot check, so that its presence refuses the proof. Any
-    other claim is reported by name.
+    other claim is reported by name. `platform` names a profile that accounts for more of them
+    (identity/platforms).
     """
 
     name: str
@@ -53,6 +55,7 @@ class IssuerRecord:
     checked: Mapping[str, str] = field(default_factory=dict)
     informative: frozenset[str] = frozenset()
     uncheckable: frozenset[str] = frozenset({"act", "authorization_details"})
+    platform: Platform = "generic"
 
     def __post_init__(self) -> None:
         """Raise ValueError for a record that could not be checked safely."""
@@ -143,16 +146,19 @@ class TrustRule:
             raise OutsideTrustRule(f"rule {self.name} does not allow this {outside}")
 
 
-def check_binding(pairs: Iterable[tuple[str, str]]) -> None:
-    """Raise TrustRuleTooWide unless a binding pins one identity, exactly.
+def check_binding(pairs: Iterable[tuple[str, str]], platform: Platform = "generic") -> None:
+    """Raise TrustRuleTooWide unless a binding pins one identity of the platform, exactly.
 
-    That is its `sub`, or the platform's ids with an environment or ref; without wildcards.
+    That is what the platform demands; of a generic issuer its `sub`, or ids with an environment
+    or ref; without wildcards.
     """
     pinned = dict(pairs)
     if any(not value or "*" in name + value for name, value in pinned.items()):
         raise TrustRuleTooWide("a binding has exact values, no wildcards")
-    if "sub" not in pinned and not (_some(_PINNED_IDS, pinned) and _some(_CONDITIONS, pinned)):
+    ids = _some(_PINNED_IDS, pinned) and _some(_CONDITIONS, pinned)
+    if platform == "generic" and "sub" not in pinned and not ids:
         raise TrustRuleTooWide("a binding pins sub, or the platform's ids and a condition")
+    check_pins(platform, pinned)
 
 
 def _some(ways: tuple[tuple[str, ...], ...], pinned: Mapping[str, str]) -> bool:

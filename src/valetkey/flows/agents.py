@@ -185,7 +185,7 @@ def _mine(tx: Transaction, caller: Caller, rule: TrustRule | None, agent_id: str
 
 
 def _bind(broker: Broker, tx: Transaction, agent: Agent, new: NewBinding, by: str) -> Binding:
-    check_binding(new.claims)
+    check_binding(new.claims, broker.platforms.get(new.issuer, "generic"))
     binding = Binding(
         id=broker.new_id("binding"),
         agent_id=agent.id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from valetkey.core.errors import RateLimited
 from valetkey.core.facts import Fact, FactKind
@@ -12,13 +12,20 @@ from valetkey.flows.recording import record_refusal
 from valetkey.ports import Broker
 
 MOST_NAMES = 20
+LONGEST_NOTE = 255
 
 
-def tell_exchange(broker: Broker, caller: Caller, issuer: str, unaccounted: Sequence[str]) -> None:
+def tell_exchange(
+    broker: Broker,
+    caller: Caller,
+    issuer: str,
+    unaccounted: Sequence[str],
+    noted: Mapping[str, str] | None = None,
+) -> None:
     """One fact for every token, or for a proven principal that asks for them too often.
 
-    `issuer` is the record's name, `unaccounted` the claims of which it says nothing. Raises
-    RateLimited, which is on record by then.
+    `issuer` is the record's name, `unaccounted` the claims of which it says nothing, `noted` what
+    tells which job or pod it was. Raises RateLimited, which is on record by then.
     """
     try:
         pace(broker, caller.principal, "exchange")
@@ -32,6 +39,7 @@ def tell_exchange(broker: Broker, caller: Caller, issuer: str, unaccounted: Sequ
         "binding": caller.binding_id,
         "jkt": caller.jkt,
         "unaccounted": list(unaccounted)[:MOST_NAMES],
+        "proof": {name: value[:LONGEST_NOTE] for name, value in (noted or {}).items()},
     }
     with broker.store.transaction() as tx:
         tx.record(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from valetkey.core.agent import AgentState
@@ -14,12 +14,13 @@ from valetkey.ports import Store
 
 @dataclass(frozen=True)
 class AgentIdentity:
-    """An agent as its proof finds it."""
+    """An agent as its proof finds it; `pins` are the claim values that its binding fixes."""
 
     agent_id: str
     name: str
     binding_id: str
     disabled: bool = False
+    pins: Mapping[str, str] = field(default_factory=dict)
 
 
 class Bindings(Protocol):
@@ -48,4 +49,5 @@ class StoredBindings:
         if agent is None:
             return None
         disabled = agent.state is AgentState.DISABLED
-        return AgentIdentity(agent.id, agent.name, fitting[0].id, disabled)
+        found = fitting[0]
+        return AgentIdentity(agent.id, agent.name, found.id, disabled, dict(found.claims))

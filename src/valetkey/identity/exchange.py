@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from valetkey.core.errors import (
     AgentDisabled,
     BrokerError,
+    TrustRuleTooWide,
     Unauthenticated,
     UnknownAgent,
 )
+from valetkey.core.pins import check_pins
 from valetkey.core.principal import Caller, Principal
 from valetkey.core.trust import GroupMap, TrustRule
 from valetkey.identity.bindings import AgentIdentity, Bindings
@@ -63,13 +65,14 @@ class Exchanged:
     """A token that was given: the RFC 8693 answer, whom it is for, and where that came from.
 
     `issuer` is the issuer record's name; `unaccounted` are names of claims that nothing is said
-    about in the record, for the history.
+    about in the record, and `noted` are claims that tell which job or pod it was, for the history.
     """
 
     response: dict[str, object]
     caller: Caller
     issuer: str
     unaccounted: tuple[str, ...]
+    noted: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Exchanged({self.caller.kind}, {self.issuer})"
@@ -141,8 +144,11 @@ class Exchange:
             return _as_person(caller, proof, self.trust.groups)
         rule = self._rule(proof) if proof.record.kind == "ci" else None
         if rule is not None:
+            _check_pins(proof, rule.match)
             return replace(caller, kind="ci", rule=rule.name)
         agent = self.trust.bindings.binding_for(proof.record.name, proof.claims)
+        if agent is not None:
+            _check_pins(proof, agent.pins)
         return _as_agent(caller, agent)
 
     def _rule(self, proof: VerifiedProof) -> TrustRule | None:
@@ -160,7 +166,13 @@ class Exchange:
             "token_type": "DPoP",
             "expires_in": int((caller.expires_at - now).total_seconds()),
         }
-        return Exchanged(response, caller, proof.record.name, proof.unaccounted(pinned))
+        return Exchanged(
+            response=response,
+            caller=caller,
+            issuer=proof.record.name,
+            unaccounted=proof.unaccounted(pinned),
+            noted=proof.profile.worth_noting(proof.claims),
+        )
 
 
 def _check_slot(form: Mapping[str, str], proof: VerifiedProof) -> None:
@@ -169,6 +181,20 @@ def _check_slot(form: Mapping[str, str], proof: VerifiedProof) -> None:
         raise Unauthenticated("this issuer's tokens are of another subject_token_type")
     if form.get("client_id", proof.subject) not in (proof.subject, proof.record.audience):
         raise Unauthenticated("a proof is exchanged by its own subject only")
+
+
+def _check_pins(proof: VerifiedProof, pins: Mapping[str, str]) -> None:
+    """What was pinned is enough for this platform and this very proof.
+
+    Checked at each exchange, because a binding may be older than the issuer's profile.
+    """
+    try:
+        check_pins(proof.record.platform, pins)
+    except TrustRuleTooWide as wide:
+        raise UnknownAgent(f"the binding is too wide: {wide.detail}") from None
+    one_of = proof.profile.must_pin(proof.claims)
+    if one_of and not one_of & pins.keys():
+        raise UnknownAgent(f"one of these must be pinned: {', '.join(sorted(one_of))}")
 
 
 def _as_agent(caller: Caller, agent: AgentIdentity | None) -> Caller:

@@ -30,6 +30,8 @@ from valetkey.identity.jose import (
     verified_claims,
 )
 from valetkey.identity.jwks import KeySource
+from valetkey.identity.platforms import PROFILES
+from valetkey.identity.platforms.profile import Profile
 
 LEEWAY: Final = 30
 
@@ -60,9 +62,15 @@ class VerifiedProof:
         """The `exp` claim, in seconds since 1970."""
         return instant(self.claims, "exp")
 
+    @property
+    def profile(self) -> Profile:
+        """What is known of its platform."""
+        return PROFILES[self.record.platform]
+
     def unaccounted(self, also: Iterable[str] = ()) -> tuple[str, ...]:
-        """Names of claims that neither the record nor `also` says anything about, sorted."""
-        return tuple(sorted(self.claims.keys() - self.record.accounted() - set(also)))
+        """Names of claims that neither record, profile nor `also` says anything about, sorted."""
+        unknown = self.profile.unaccounted(self.claims)
+        return tuple(sorted(unknown - self.record.accounted() - set(also)))
 
 
 class ProofReader:
@@ -79,6 +87,7 @@ class ProofReader:
         for record in records:
             if record.issuer in sources:
                 raise ValueError(f"issuer {record.name}: registered twice")
+            PROFILES[record.platform].admits(record)
             sources[record.issuer] = (record, KeySource(record))
         return cls(sources)
 
@@ -103,6 +112,7 @@ class ProofReader:
             _check_header(jws, record)
             claims = verified_claims(jws, keys.key(jws.kid()))
             _check_shape(claims, record)
+            PROFILES[record.platform].check(claims, record)
         except BadToken as bad:
             raise Unauthenticated(str(bad)) from None
         _check_times(claims, record, int(now.timestamp()))
@@ -123,6 +133,9 @@ def _check_header(jws: UnverifiedJws, record: IssuerRecord) -> None:
         raise BadToken("the algorithm is not accepted from this issuer")
     if jws.typ() not in record.typ:
         raise BadToken("the token is of another type than expected here")
+    members = PROFILES[record.platform].header
+    if members is not None and not jws.unverified_header.keys() <= members:
+        raise BadToken("the header has a member that this platform does not write")
 
 
 def _check_shape(claims: VerifiedClaims, record: IssuerRecord) -> None:
@@ -172,7 +185,7 @@ def _check_binding(claims: VerifiedClaims, jkt: str) -> None:
 
 
 def _check_accounts(claims: VerifiedClaims, record: IssuerRecord) -> None:
-    if claims.keys() & record.uncheckable:
+    if claims.keys() & (record.uncheckable | PROFILES[record.platform].uncheckable):
         raise Unauthenticated("the proof has a restriction that cannot be checked here")
     if any(claims.get(name) != value for name, value in record.checked.items()):
         raise Unauthenticated("a claim is not as this issuer's record demands")

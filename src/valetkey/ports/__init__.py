@@ -32,6 +32,7 @@ from valetkey.core.outside import LivesUntil as LivesUntil
 from valetkey.core.outside import Minted as Minted
 from valetkey.core.outside import Presence as Presence
 from valetkey.core.outside import Renewed as Renewed
+from valetkey.core.pins import Platform
 from valetkey.core.tally import Tallies
 from valetkey.core.task import Task
 from valetkey.ports.minter import Minter as Minter
@@ -307,7 +308,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Broker:
-    """Everything the flows work with, in one frozen bundle; witnesses by their minter's name."""
+    """Everything the flows work with, in one frozen bundle.
+
+    Witnesses are found by their minter's name, platforms by their issuer's.
+    """
 
     store: Store
     minters: Mapping[str, Minter]
@@ -323,6 +327,7 @@ class Broker:
     older_fingerprints: tuple[Callable[[str], str], ...] = ()
     patience: Patience = field(default_factory=Patience)
     limits: Limits = field(default_factory=Limits)
+    platforms: Mapping[str, Platform] = field(default_factory=dict)
     failpoint: Callable[[str], None] = lambda step: None
 
     def minter_of(self, handle: Handle) -> Minter:

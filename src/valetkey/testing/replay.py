@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from valetkey.core.trust import claims_match
@@ -52,7 +52,7 @@ class FixedBindings:
         """The first agent whose binding fits."""
         for name, wanted, agent in self.listed:
             if name == issuer and claims_match(wanted.items(), claims):
-                return agent
+                return replace(agent, pins=dict(wanted))
         return None
 
 

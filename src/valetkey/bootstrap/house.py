@@ -218,8 +218,10 @@ def _unfit(catalogue: Catalogue, settings: Settings) -> list[tuple[str, str]]:
 
 
 def _upkeep(broker: Broker, store: SqlStore, active: ActiveRules) -> None:
-    """Forget spent proofs, read the files again, and claim what they newly name."""
+    """Forget spent proofs, look at clocks, read the files again, claim what they newly name."""
     store.forget_uses()  # first: a back end that is away must not let them pile up
+    for minter in broker.minters.values():
+        minter.problem()  # what it sees of clocks and targets, it minds when it is asked to mint
     if active.reload():
         tell_activated(broker, *active.current().version)
         claim_back_ends(broker)

@@ -140,6 +140,10 @@ class _NoSession:
         """Nothing to close."""
 
 
+CLOCK_APART = "OpenBao's clock is"
+"""How health begins to tell of clocks that are too far apart."""
+
+
 class Bao:
     """One OpenBao: requests under a given login, foreign exceptions mapped to ours."""
 
@@ -204,7 +208,7 @@ class Bao:
             return "what answers is not OpenBao"
         apart = abs(now.timestamp() - theirs)
         if apart > skew.total_seconds() + 1:  # it tells whole seconds
-            return f"OpenBao's clock is {apart:.0f} s from the database's"
+            return f"{CLOCK_APART} {apart:.0f} s from the database's"
         return None
 
 

@@ -27,7 +27,7 @@ from valetkey.core.statements import (
     forgotten_body,
     lane,
 )
-from valetkey.minters.bao import Bao, Login, NothingThere
+from valetkey.minters.bao import CLOCK_APART, Bao, Login, NothingThere
 from valetkey.minters.breaker import NotAsked
 from valetkey.minters.inspector import Inspector
 from valetkey.minters.neighbours import Neighbours
@@ -73,6 +73,7 @@ class OpenBaoDatabase:
         self._forgotten: dict[str, None] = {}
         self._blind: frozenset[str] = frozenset()
         self._unproven: frozenset[str] = frozenset()
+        self._apart = False
         self._lock = threading.Lock()
 
     def handle_for(self, lease_id: LeaseId, wanted: CataloguedScope) -> Handle:
@@ -99,6 +100,8 @@ class OpenBaoDatabase:
             raise MinterUnavailable("the handle is not ours")
         if handle.target in self._blind | self._unproven:
             raise NotAsked("the target cannot be looked at", retry_after=30)
+        if self._apart:
+            raise NotAsked("OpenBao's clock is too far from the database's", retry_after=30)
         role = database_role(wanted, lane(wanted.target, mark.lease_id))
         mount = handle.where["mount"]
         _in_time(deadline)
@@ -205,10 +208,12 @@ class OpenBaoDatabase:
     def problem(self) -> str | None:
         """Sealed, wrong pins, a dying reader, all inspectors blind: none of these may mint.
 
+        While the clocks are too far apart nothing is minted; it is looked at with each upkeep.
         A target that alone cannot be looked at gets nothing minted, and stops no other.
         """
         try:
             ill = self._bao.health(self._now(), LARGEST_SKEW)
+            self._apart = ill is not None and ill.startswith(CLOCK_APART)
             if ill is not None:
                 return ill
             missing = unpinned(self._catalogue(), self._installation, self._policy_text)

@@ -36,9 +36,9 @@ UNENDED = frozenset({LeaseState.MINTING, LeaseState.ACTIVE, LeaseState.ENDING, L
 RENEWAL_MARGIN = timedelta(seconds=5)
 """How long before its end a renewal must be asked for, at most; a tenth of a short TTL."""
 
-LOST = frozenset({"redelivered", "vanished", "reappeared", "unacknowledged"})
+LOST = frozenset({"redelivered", "vanished", "unacknowledged"})
 """Why a delivered lease may have ended and still be given again; otherwise somebody took it away,
-or its time was over."""
+or its time was over. What reappeared may have been taken away before it did."""
 
 
 class Proof(StrEnum):

@@ -27,7 +27,7 @@ class TaskState(StrEnum):
 class Task:
     """One piece of work. `purpose` is an untrusted claim for people; it never decides.
 
-    `issuer` names the issuer record that the identity which started it came from. With a
+    `issuer` names the issuer record that the identity which started or took it came from. With a
     `heartbeat` the task ends at `silent_at` unless it beats before; `beat_fence` is what the next
     beat must show, so that a process that was replaced while it slept beats no more.
 
@@ -72,15 +72,17 @@ class Task:
         if not jkt or self.agent_id != agent_id or self.starter_jkt != jkt:
             raise NotFound()
 
-    def taken(self, agent_id: str | None, jkt: str, now: datetime) -> Task:
+    def taken(self, agent_id: str | None, jkt: str, issuer: str | None, now: datetime) -> Task:
         """The same task, bound to the key of its agent; taking it twice changes nothing.
+
+        `issuer` is whose word that key rests on.
 
         Raises NotFound for another agent, or when another key has taken it; TaskEnded.
         """
         if self.agent_id != agent_id or self.starter_jkt not in ("", jkt):
             raise NotFound()
         self.is_open(now)
-        return replace(self, starter_jkt=jkt)
+        return self if self.starter_jkt else replace(self, starter_jkt=jkt, issuer=issuer)
 
     def is_open(self, now: datetime) -> None:
         """Raise TaskEnded when it has ended, its deadline has passed, or it has fallen silent."""

@@ -16,6 +16,7 @@ from valetkey.core.facts import Fact, FactKind
 from valetkey.core.grant import Approval, Grant, GrantState, approvals_by_group
 from valetkey.core.principal import Caller
 from valetkey.core.task import Task
+from valetkey.flows.end_task import line
 from valetkey.flows.look import sees_grant
 from valetkey.flows.recording import grant_fact
 from valetkey.flows.sweep import CLOCK
@@ -105,18 +106,25 @@ def _waiting(
 
 
 def _eligible(tx: Transaction, caller: Caller, grant: Grant, task: Task) -> None:
-    """Somebody of a group it waits for, who is not requester, owner, creator or binder."""
+    """Somebody of a group it waits for, who is not requester, owner, creator or binder.
+
+    Nor of an agent above: who lets another one ask has a part in what it asks for.
+    """
     if caller.auth_time is None or not caller.email:
         raise RoleRequired()
     if not caller.groups & {group for group, _ in grant.needs}:
         raise RoleRequired("you are in none of the groups this grant waits for")
-    agent = tx.agent(grant.agent_id)
-    bindings = tx.bindings(grant.agent_id)
-    touched = {task.owner, agent.owner if agent else "", agent.created_by if agent else ""}
-    touched |= {binding.created_by for binding in bindings}
-    touched |= set(agent.touched_by) if agent else set()
+    touched = {name for one in line(tx, task) for name in _behind(tx, one)}
     if _folded(touched) & _folded({caller.email, str(caller.principal)}):
         raise ApproverNotEligible()
+
+
+def _behind(tx: Transaction, task: Task) -> set[str]:
+    """The owner of a task, and whoever owns, made, changed or bound its agent."""
+    bound = {binding.created_by for binding in tx.bindings(task.agent_id)}
+    agent = tx.agent(task.agent_id)
+    made = {agent.owner, agent.created_by, *agent.touched_by} if agent else set()
+    return {task.owner} | bound | made
 
 
 def _folded(names: set[str]) -> set[str]:

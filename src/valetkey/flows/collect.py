@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from valetkey.core.ask import canonical_hash
 from valetkey.core.decision import Outcome
 from valetkey.core.errors import ApprovalVoid, BrokerError, NotFound
 from valetkey.core.facts import FactKind
@@ -21,7 +20,7 @@ from valetkey.flows.request_credential import (
 )
 from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
-from valetkey.flows.weigh import Weighed, open_task, weigh, what_people_see, write_lease
+from valetkey.flows.weigh import Weighed, as_approved, open_task, weigh, write_lease
 from valetkey.ports import Broker, Standing, Transaction
 
 
@@ -76,6 +75,5 @@ def _still_what_was_approved(
     broker: Broker, weighed: Weighed, grant: Grant, caller: Caller
 ) -> bool:
     """The outcome and the hash of what people saw must both be what they were."""
-    shown = what_people_see(broker, weighed, grant, caller)
     allowed = weighed.decision.outcome is Outcome.ALLOW
-    return allowed and canonical_hash(shown) == grant.shown_hash
+    return allowed and as_approved(broker, weighed, grant, caller.binding_id)

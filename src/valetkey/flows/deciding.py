@@ -51,8 +51,7 @@ def check_within(broker: Broker, standing: Standing, question: Question) -> None
     scope = question.wanted.scope if question.wanted else None
     try:
         if scope is not None:
-            standing.task.declares(scope)
-            standing.agent.bounds(scope)
+            _reaches(standing, scope)
     except (OutsideTask, OutsideBoundary) as outside:
         told(outside, instead(broker, standing, question))
         raise
@@ -73,8 +72,7 @@ def instead(broker: Broker, standing: Standing, question: Question) -> Nearest |
 
     def fits(scope: Scope) -> bool:
         try:
-            standing.task.declares(scope)
-            standing.agent.bounds(scope)
+            _reaches(standing, scope)
         except BrokerError:
             return False
         return True
@@ -85,6 +83,13 @@ def instead(broker: Broker, standing: Standing, question: Question) -> Nearest |
         question,
         fits,
     )
+
+
+def _reaches(standing: Standing, scope: Scope) -> None:
+    """Raise OutsideTask or OutsideBoundary; boundaries may have become narrower above."""
+    standing.task.declares(scope)
+    for agent in (standing.agent, *(link.agent for link in standing.above)):
+        agent.bounds(scope)
 
 
 def told(error: BrokerError, nearest: Nearest | None) -> BrokerError:

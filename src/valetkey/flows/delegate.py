@@ -7,10 +7,11 @@ from dataclasses import replace
 from valetkey.core.delegation import Link, Share, may_pass_on, narrowed
 from valetkey.core.errors import Killed, NotFound
 from valetkey.core.facts import FactKind
+from valetkey.core.kill import Reach
 from valetkey.core.principal import Caller
 from valetkey.core.task import Task
 from valetkey.flows.recording import task_fact
-from valetkey.flows.start_task import Plan, Seat, open_seat
+from valetkey.flows.start_task import Plan, Seat, issuer_of, open_seat
 from valetkey.flows.weigh import open_task
 from valetkey.ports import Broker, Transaction
 
@@ -50,9 +51,9 @@ def take_task(broker: Broker, caller: Caller, task_id: str) -> Task:
         task = tx.task(task_id, lock=True)
         if standing is None or task is None:
             raise NotFound()
-        taken = task.taken(caller.agent_id, caller.jkt, tx.now())
+        taken = task.taken(caller.agent_id, caller.jkt, issuer_of(tx, caller), tx.now())
         standing.holds(tx.now())
-        if standing.kills:
+        if standing.kills or tx.kills_over(Reach(issuer=taken.issuer)):
             raise Killed()
         if taken != task:
             tx.save_task(taken)

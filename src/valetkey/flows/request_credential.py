@@ -22,7 +22,7 @@ from valetkey.core.errors import (
 )
 from valetkey.core.grant import Grant, GrantState, approvals_by_group
 from valetkey.core.kill import Reach, refuse_if_killed
-from valetkey.core.lease import LIVE, LOST, Lease, LeaseState
+from valetkey.core.lease import LIVE, LOST, Lease, LeaseState, Proof
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.flows.issue import issue
@@ -30,7 +30,15 @@ from valetkey.flows.recording import refusals_about
 from valetkey.flows.revoke import mark_ending
 from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
-from valetkey.flows.weigh import Before, Weighed, open_task, settle_verdict, weigh, write_lease
+from valetkey.flows.weigh import (
+    Before,
+    Weighed,
+    as_approved,
+    open_task,
+    settle_verdict,
+    weigh,
+    write_lease,
+)
 from valetkey.ports import Broker, Standing, Transaction
 
 
@@ -83,6 +91,10 @@ def next_generation(
     if weighed.decision.outcome != "allow":
         why = "policy no longer allows this without a new approval"
         return Refused(RedeliveryRefused(why, decision_id=decision_id))
+    shown = grant.shown
+    if shown is not None and not as_approved(broker, weighed, grant, shown.get("binding")):
+        why = "what was approved is not what would be given now"
+        return Refused(RedeliveryRefused(why, decision_id=decision_id))
     grant = replace(grant, decision_id=decision_id)
     return write_lease(broker, tx, weighed, grant, tx.save_grant)
 
@@ -108,6 +120,8 @@ def refuse_second_delivery(
     refuse_if_killed(tx.kills_over(reach := Reach(lease_id=lease.id)), reach)
     if lease.state is not LeaseState.ENDED:
         raise RedeliveryRefused(retry_after=5, extra=lease_id)
+    if lease.proof is Proof.WRITTEN_OFF:
+        raise RedeliveryRefused("it was written off: nobody has proven its end", extra=lease_id)
 
 
 def asked_before(grant: Grant) -> Ask:

@@ -66,7 +66,7 @@ def start_task(broker: Broker, caller: Caller, plan: Plan) -> Task:
         agent = tx.agent(caller.agent_id or "")
         if agent is None:
             raise NotFound()
-        issuer = _issuer(tx, caller, agent)
+        issuer = issuer_of(tx, caller)
         seat = Seat(agent, caller.jkt, issuer)
         task, error = open_seat(broker, tx, str(caller.principal), plan, seat)
     if error is not None:
@@ -161,7 +161,7 @@ def _sound(broker: Broker, agent: Agent, plan: Plan) -> None:
         agent.bounds(scope)
 
 
-def _issuer(tx: Transaction, caller: Caller, agent: Agent) -> str | None:
-    """The issuer record that the identity came from, as its binding names it."""
-    bound = (one for one in tx.bindings(agent.id) if one.id == caller.binding_id)
+def issuer_of(tx: Transaction, caller: Caller) -> str | None:
+    """The issuer record that an agent's identity came from, as its binding names it."""
+    bound = (one for one in tx.bindings(caller.agent_id or "") if one.id == caller.binding_id)
     return next((one.issuer for one in bound), None)

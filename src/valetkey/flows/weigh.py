@@ -10,6 +10,7 @@ from valetkey.core.agent import Agent
 from valetkey.core.ask import Ask, GrantedTtl, canonical_hash, lowest_ttl
 from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.decision import Decision, Outcome
+from valetkey.core.delegation import Link
 from valetkey.core.errors import (
     BrokerError,
     BudgetSpent,
@@ -66,6 +67,7 @@ class Weighed:
     mint_by: Deadline
     life: timedelta | None = None
     nearest: Nearest | None = None
+    above: tuple[Link, ...] = ()
 
 
 NOTHING_BEFORE = Before()
@@ -101,7 +103,8 @@ def weigh(
     by_policy = ("policy", decision.max_ttl)
     ttl = lowest_ttl(ask.ttl, [*limits, by_policy])
     life = lowest_ttl(whole, [by_policy]).ttl if whole is not None else None
-    return Weighed(now, agent, task, wanted, decision, ttl, mint_by, life, nearest)
+    above = standing.above
+    return Weighed(now, agent, task, wanted, decision, ttl, mint_by, life, nearest, above)
 
 
 def _whole_life(
@@ -154,7 +157,7 @@ def settle_verdict(
         error.recorded = True
         return Refused(error)
     if decision.outcome is Outcome.NEEDS_APPROVAL:
-        shown = what_people_see(broker, weighed, grant, caller)
+        shown = what_people_see(broker, weighed, grant, caller.binding_id)
         grant = replace(grant, needs=decision.needs, shown=shown, shown_hash=canonical_hash(shown))
         tx.add_grant(grant)
         tx.record(grant_fact(FactKind.ASK_WAITING, grant, weighed.task, by, "waiting"))
@@ -227,15 +230,15 @@ def _written(lease: Lease, decision_id: str) -> Fact:
 
 
 def what_people_see(
-    broker: Broker, weighed: Weighed, grant: Grant, caller: Caller
+    broker: Broker, weighed: Weighed, grant: Grant, binding: object
 ) -> dict[str, object]:
-    """Everything an approver is shown and bound to, by hash."""
+    """Everything an approver is shown and bound to, by hash; `above` from the root down."""
     target = weighed.wanted.target
     life = grant.renewable_for
     return {
         "agent": weighed.agent.name,
         "agent_id": weighed.agent.id,
-        "binding": caller.binding_id,
+        "binding": binding,
         "task": weighed.task.id,
         "owner": weighed.task.owner,
         "on_behalf_of": weighed.task.on_behalf_of,
@@ -248,9 +251,27 @@ def what_people_see(
         "environment": target.environment,
         "data_classes": list(target.data_classes),
         "mutates": weighed.wanted.definition.mutates,
-        "requester_key": caller.jkt,
+        "requester_key": grant.requester_jkt,
         "untrusted_purpose": weighed.task.purpose,
         "untrusted_reason": grant.reason,
+        **({"above": [_shown(link) for link in weighed.above]} if weighed.above else {}),
+    }
+
+
+def as_approved(broker: Broker, weighed: Weighed, grant: Grant, binding: object) -> bool:
+    """Whether what people said yes to is still what would be given."""
+    return canonical_hash(what_people_see(broker, weighed, grant, binding)) == grant.shown_hash
+
+
+def _shown(link: Link) -> dict[str, object]:
+    """One task above, as people see for whom the asker works."""
+    agent, task = link.agent, link.task
+    return {
+        "task": task.id,
+        "agent": agent.name,
+        "agent_id": agent.id,
+        "owner": task.owner,
+        "untrusted_purpose": task.purpose,
     }
 
 

@@ -8,6 +8,7 @@ from valetkey.core.errors import FreshLoginRequired, NotFound, NotStuck, RoleReq
 from valetkey.core.facts import FactKind
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.principal import Caller
+from valetkey.flows.end_task import line
 from valetkey.flows.recording import lease_fact
 from valetkey.ports import Broker, Transaction
 
@@ -15,8 +16,8 @@ from valetkey.ports import Broker, Transaction
 def write_off(broker: Broker, caller: Caller, lease_id: str, reason: str) -> Lease:
     """Give up a stuck lease, by name and with a reason; found again, it is reopened and ended.
 
-    Needs an operator with a login fresh for it, other than its owner. Raises NotFound,
-    RoleRequired, NotStuck, FreshLoginRequired.
+    Needs an operator with a login fresh for it, other than its owner and those of tasks above.
+    Raises NotFound, RoleRequired, NotStuck, FreshLoginRequired.
     """
     if "operator" not in caller.roles:
         raise RoleRequired()
@@ -24,7 +25,7 @@ def write_off(broker: Broker, caller: Caller, lease_id: str, reason: str) -> Lea
         lease = tx.lease(lease_id, lock=True)
         if lease is None:
             raise NotFound()
-        if lease.owner.casefold() == (caller.email or "").casefold():
+        if (caller.email or "").casefold() in _owners(tx, lease):
             raise RoleRequired("another operator than the lease's owner must write it off")
         if lease.state is not LeaseState.STUCK:
             raise NotStuck()
@@ -43,6 +44,12 @@ def write_off(broker: Broker, caller: Caller, lease_id: str, reason: str) -> Lea
 def fresh_for(lease: Lease) -> str:
     """What a login must have been made for, to write this lease off (the OIDC `nonce`)."""
     return f"write-off:{lease.id}"
+
+
+def _owners(tx: Transaction, lease: Lease) -> set[str]:
+    task = tx.task(lease.task_id) if lease.task_id else None
+    above = {one.owner.casefold() for one in line(tx, task)} if task else set()
+    return {lease.owner.casefold()} | above
 
 
 def _fresh(broker: Broker, tx: Transaction, caller: Caller, name: str) -> None:

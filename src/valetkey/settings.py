@@ -132,7 +132,9 @@ class Rule(Section):
     teams: tuple[str, ...] = Field(description="Teams it may name.")
     labels: dict[str, tuple[str, ...]] = Field({}, description="Labels and their values.")
     boundary: tuple[str, ...] = Field((), description="Ceiling of scopes.")
-    may_bind: tuple[str, ...] = Field((), description="Issuers whose identities it may bind.")
+    may_bind: tuple[str, ...] = Field(
+        (), description="Issuers whose identities it may bind; `client-key` for agents' own keys."
+    )
 
 
 class ResourceServer(Section):

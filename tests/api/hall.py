@@ -41,7 +41,7 @@ RULE = TrustRule(
         frozenset({"refunds"}),
         {"environment": frozenset({"production"})},
         (Scope("orders-db", "read"), Scope("orders-db", "write")),
-        frozenset({"workloads"}),
+        frozenset({"workloads", "client-key"}),
     ),
 )
 

@@ -31,7 +31,9 @@ _TYPE = "urn:ietf:params:oauth:token-type:"
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"grant_type": "client_credentials"}, "unsupported_grant_type"),
+        ({"grant_type": "client_credentials"}, "invalid_client"),
+        ({"grant_type": "refresh_token"}, "unsupported_grant_type"),
+        ({"grant_type": "authorization_code"}, "unsupported_grant_type"),
         ({"grant_type": "password"}, "unsupported_grant_type"),
         ({"subject_token_type": f"{_TYPE}refresh_token"}, "invalid_request"),
         ({"subject_token_type": f"{_TYPE}saml2"}, "invalid_request"),

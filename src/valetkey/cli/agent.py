@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
 
+from valetkey.cli.client_keys import public_members
 from valetkey.cli.desk import DONE, Desk, stands_at_desk
 from valetkey.cli.values import PAIR
+from valetkey.core.client_key import CLIENT_KEY
 
 COLUMNS = ("id", "name", "owner", "team", "state")
 
@@ -55,12 +58,26 @@ def register(
 
 @agent.command()
 @click.argument("agent_id", metavar="AGENT")
-@click.argument("issuer")
-@click.argument("claims", type=PAIR, nargs=-1, required=True)
+@click.argument("issuer", required=False)
+@click.argument("claims", type=PAIR, nargs=-1)
+@click.option(
+    "--key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A key of the agent's own, JWK or PEM; only its public part is sent.",
+)
 @stands_at_desk("either")
-def bind(desk: Desk, agent_id: str, issuer: str, claims: tuple[tuple[str, str], ...]) -> int:
-    """Bind one more workload identity: an issuer and the claims that pin it."""
-    made = desk.post(f"{_path(agent_id)}/bindings", _binding(issuer, claims))
+def bind(
+    desk: Desk,
+    agent_id: str,
+    issuer: str | None,
+    claims: tuple[tuple[str, str], ...],
+    key_file: Path | None,
+) -> int:
+    """Bind one more workload identity: an issuer and the claims that pin it, or a key."""
+    if (key_file is None) == (issuer is None) or bool(issuer) != bool(claims):
+        raise click.UsageError("give an issuer with claims, or --key-file")
+    pins = claims if key_file is None else public_members(key_file).items()
+    made = desk.post(f"{_path(agent_id)}/bindings", _binding(issuer or CLIENT_KEY, pins))
     desk.screen.show(made, made)
     return DONE
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal
 
+from valetkey.core.client_key import CLIENT_KEY
 from valetkey.core.errors import OutsideTrustRule, TrustRuleTooWide
 from valetkey.core.pins import Platform, check_pins
 from valetkey.core.scope import Scope, within_any
@@ -67,6 +68,8 @@ class IssuerRecord:
             raise ValueError(f"issuer {self.name}: algorithms must be asymmetric and named")
         if any(word != word.lower() for word in self.typ):
             raise ValueError(f"issuer {self.name}: typ is written in small letters")
+        if self.name == CLIENT_KEY:
+            raise ValueError(f"issuer {self.name}: the name stands for agents' own keys")
         if not (self.issuer and self.audience) or self.max_life <= timedelta(0):
             raise ValueError(f"issuer {self.name}: issuer, audience and max_life are required")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from valetkey.core.agent import Agent, AgentState, Binding
+from valetkey.core.client_key import CLIENT_KEY, check_client_key
 from valetkey.core.errors import (
     BindingTaken,
     InvalidRequest,
@@ -185,7 +186,10 @@ def _mine(tx: Transaction, caller: Caller, rule: TrustRule | None, agent_id: str
 
 
 def _bind(broker: Broker, tx: Transaction, agent: Agent, new: NewBinding, by: str) -> Binding:
-    check_binding(new.claims, broker.platforms.get(new.issuer, "generic"))
+    if new.issuer == CLIENT_KEY:
+        check_client_key(new.claims)
+    else:
+        check_binding(new.claims, broker.platforms.get(new.issuer, "generic"))
     binding = Binding(
         id=broker.new_id("binding"),
         agent_id=agent.id,

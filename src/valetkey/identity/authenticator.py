@@ -12,8 +12,9 @@ from valetkey.core.tokens import OurToken
 from valetkey.core.trust import GroupMap, IssuerRecord, ResourceServer, TrustRule
 from valetkey.identity.bindings import Bindings
 from valetkey.identity.client_assertion import ClientAssertions
+from valetkey.identity.client_credentials import CLIENT_CREDENTIALS, ClientCredentials
 from valetkey.identity.dpop import Sent, verify_dpop
-from valetkey.identity.exchange import Exchange, Exchanged, Trust
+from valetkey.identity.exchange import GRANT_TYPE, JWT_BEARER, Exchange, Exchanged, Trust
 from valetkey.identity.jose import instant
 from valetkey.identity.keys import SigningKeys
 from valetkey.identity.metadata import authorization_server, protected_resource
@@ -23,6 +24,7 @@ from valetkey.identity.oidc import ProofReader
 from valetkey.identity.replay import Uses, spend_with
 from valetkey.identity.tokens import AccessTokens
 
+Grant = Callable[[Mapping[str, str], Sent, datetime], Exchanged]
 IntrospectLease = Callable[[str, ResourceServer], Mapping[str, object] | None]
 
 
@@ -71,6 +73,12 @@ class Authenticator:
         trust = Trust(registered.rules, behind.bindings, registered.groups)
         reader = ProofReader.of(registered.issuers)
         self._exchange = Exchange(self._url, reader, trust, self._tokens, behind.uses)
+        client = ClientCredentials(self._url, behind.bindings, self._tokens, behind.uses)
+        self._grants: Mapping[str, Grant] = {
+            GRANT_TYPE: self._exchange.run,
+            JWT_BEARER: self._exchange.run_bearer,
+            CLIENT_CREDENTIALS: client.run,
+        }
         self._clients = ClientAssertions(self._url, registered.resource_servers, behind.uses)
 
     def authenticate(
@@ -91,11 +99,14 @@ class Authenticator:
     def exchange(
         self, form: Mapping[str, str], dpop: Sequence[str], url: str
     ) -> Mapping[str, object]:
-        """Answer `POST /oauth2/token` (RFC 8693) made at `url`.
+        """Answer `POST /oauth2/token` made at `url`, for each grant there is.
 
         Raises BrokerErrors with their RFC 6749 code in `extra["oauth_error"]`.
         """
-        exchanged = self._exchange.run(form, Sent(dpop, "POST", url), self._behind.now())
+        grant = self._grants.get(need(form, "grant_type"))
+        if grant is None:
+            raise malformed("this grant is not offered", "unsupported_grant_type")
+        exchanged = grant(form, Sent(dpop, "POST", url), self._behind.now())
         self._behind.told(exchanged)
         return exchanged.response
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from valetkey.core.agent import AgentState
+from valetkey.core.agent import Agent, AgentState, Binding
+from valetkey.core.client_key import CLIENT_KEY
 from valetkey.core.errors import UnknownAgent
 from valetkey.core.trust import claims_match
 from valetkey.ports import Store
@@ -23,8 +24,19 @@ class AgentIdentity:
     pins: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ClientKey:
+    """A public key (JWK) that an agent proves itself with."""
+
+    identity: AgentIdentity
+    jwk: Mapping[str, str]
+
+
 class Bindings(Protocol):
     """Finds the agent of a verified identity."""
+
+    def client_keys(self, client_id: str) -> Sequence[ClientKey]:
+        """The keys bound to the agent with this id or name; none when there is no such agent."""
 
     def binding_for(self, issuer: str, claims: Mapping[str, object]) -> AgentIdentity | None:
         """The agent bound to these claims of the issuer with this name; None when there is none.
@@ -46,8 +58,17 @@ class StoredBindings:
             if len({binding.agent_id for binding in fitting}) > 1:
                 raise UnknownAgent("several agents are bound to this identity")
             agent = tx.agent(fitting[0].agent_id) if fitting else None
-        if agent is None:
-            return None
-        disabled = agent.state is AgentState.DISABLED
-        found = fitting[0]
-        return AgentIdentity(agent.id, agent.name, found.id, disabled, dict(found.claims))
+        return _identity(agent, fitting[0]) if agent else None
+
+    def client_keys(self, client_id: str) -> Sequence[ClientKey]:
+        """The keys bound to an agent."""
+        with self._store.transaction() as tx:
+            agent = tx.agent(client_id) or tx.agent_named(client_id)
+            bound = tx.bindings(agent.id) if agent else ()
+        keys = [binding for binding in bound if binding.issuer == CLIENT_KEY]
+        return [ClientKey(_identity(agent, key), dict(key.claims)) for key in keys if agent]
+
+
+def _identity(agent: Agent, by: Binding) -> AgentIdentity:
+    disabled = agent.state is AgentState.DISABLED
+    return AgentIdentity(agent.id, agent.name, by.id, disabled, dict(by.claims))

@@ -1,4 +1,4 @@
-"""Resource servers prove who they are by private_key_jwt (RFC 7523, as rfc7523bis tightens it)."""
+"""Clients prove who they are by private_key_jwt (RFC 7523, as rfc7523bis tightens it)."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ class ClientAssertions:
         Raises a BrokerError with `extra["oauth_error"] == "invalid_client"`.
         """
         try:
-            if need(form, "client_assertion_type") != ASSERTION_TYPE or "client_secret" in form:
-                raise Unauthenticated("only private_key_jwt is accepted")
-            return self._verify(need(form, "client_assertion"), form.get("client_id"), now)
+            return self._verify(form, now)
         except BadToken as bad:
             raise refused(Unauthenticated(str(bad)), "invalid_client") from None
         except NotReady:
@@ -61,32 +59,57 @@ class ClientAssertions:
             because.extra.pop("oauth_error", None)
             raise refused(because, "invalid_client") from None
 
-    def _verify(self, assertion: str, client_id: str | None, now: datetime) -> ResourceServer:
-        jws = read_compact(assertion)
-        named = jws.unverified_claims().get("iss")
-        found = self._servers.get(named) if isinstance(named, str) else None
-        if found is None or client_id not in (None, named):
+    def _verify(self, form: Mapping[str, str], now: datetime) -> ResourceServer:
+        jws, named = shown_assertion(form)
+        found = self._servers.get(named)
+        if found is None:
             raise Unauthenticated("no such client")
         server, keys = found
         claims = _verified(jws, server, keys)
-        if claims.get("iss") != claims.get("sub") or claims.get("aud") != self._url:
-            raise Unauthenticated("the assertion is not by this client, or not for us alone")
-        expires = _check_times(claims, int(now.timestamp()))
-        jti = text(claims, "jti")
-        until = datetime.fromtimestamp(expires, UTC)
-        spend_once(self._uses, "client", (server.client_id, jti), until)
+        until = checked_assertion(claims, self._url, now)
+        spend_once(self._uses, "client", (server.client_id, text(claims, "jti")), until)
         return server
 
 
+def shown_assertion(form: Mapping[str, str]) -> tuple[UnverifiedJws, str]:
+    """The form's client assertion, unverified, and the client it says to be.
+
+    Raises InvalidRequest, Unauthenticated or BadToken: no secret beside it, of the one type, and
+    no `client_id` that says otherwise.
+    """
+    if need(form, "client_assertion_type") != ASSERTION_TYPE or "client_secret" in form:
+        raise Unauthenticated("only private_key_jwt is accepted")
+    jws = read_compact(need(form, "client_assertion"))
+    named = text(jws.unverified_claims(), "iss")
+    if form.get("client_id", named) != named:
+        raise Unauthenticated("no such client")
+    if jws.typ() != _TYP:
+        raise BadToken("the assertion is not of type client-authentication+jwt")
+    return jws, named
+
+
+def checked_assertion(claims: Mapping[str, object], url: str, now: datetime) -> datetime:
+    """When an assertion ends that is by its own client, for us alone, 300 s long, and has a jti.
+
+    `aud` is the issuer identifier as a single string: anything else could have been meant for
+    another server (audience injection). Raises Unauthenticated, BadToken, TokenExpired, ClockSkew.
+    """
+    if claims.get("iss") != claims.get("sub") or claims.get("aud") != url:
+        raise Unauthenticated("the assertion is not by this client, or not for us alone")
+    expires = _check_times(claims, int(now.timestamp()))
+    text(claims, "jti")
+    return datetime.fromtimestamp(expires, UTC)
+
+
 def _verified(jws: UnverifiedJws, server: ResourceServer, keys: Keys) -> VerifiedClaims:
-    if jws.typ() != _TYP or jws.alg not in server.algorithms:
-        raise BadToken("the assertion is of another type or algorithm than expected")
+    if jws.alg not in server.algorithms:
+        raise BadToken("the assertion's algorithm is not accepted")
     if jws.kid() not in keys:
         raise BadToken("the client has no key of this kid")
     return verified_claims(jws, keys[jws.kid()])
 
 
-def _check_times(claims: VerifiedClaims, now: int) -> int:
+def _check_times(claims: Mapping[str, object], now: int) -> int:
     expires, issued = instant(claims, "exp"), instant(claims, "iat")
     starts = instant(claims, "nbf") if "nbf" in claims else issued
     if expires <= now:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from valetkey.core.errors import ClockSkew, InvalidDpopProof, KeyMismatch
+from valetkey.core.errors import BrokerError, ClockSkew, InvalidDpopProof, KeyMismatch
 from valetkey.identity.jose import (
     BadToken,
     UnverifiedJws,
@@ -25,6 +25,7 @@ from valetkey.identity.jose import (
     verified_claims,
     verifying_key,
 )
+from valetkey.identity.oauth import refused
 
 ALGORITHMS: Final = ("ES256", "EdDSA", "Ed25519")
 WINDOW: Final = timedelta(seconds=60)
@@ -81,6 +82,17 @@ def verify_dpop(
     if jkt is not None and not hmac.compare_digest(proof.jkt, jkt):
         raise KeyMismatch()
     return proof
+
+
+def bound_key(sent: Sent, now: datetime) -> DpopProof:
+    """The proof of a token request, whose key the token is to be bound to (RFC 9449 section 5).
+
+    Raises what `verify_dpop` raises, told as `invalid_dpop_proof`.
+    """
+    try:
+        return verify_dpop(sent, now)
+    except BrokerError as because:
+        raise refused(because, "invalid_dpop_proof") from None
 
 
 def _open(header: str) -> tuple[DpopProof, VerifiedClaims]:

@@ -1,4 +1,7 @@
-"""Token exchange (RFC 8693), for oneself only: a platform's proof in, our own token out."""
+"""A platform's proof in, our own token out: by token exchange (RFC 8693) or jwt-bearer (RFC 7523).
+
+For oneself only.
+"""
 
 from __future__ import annotations
 
@@ -19,35 +22,28 @@ from valetkey.core.pins import check_pins
 from valetkey.core.principal import Caller, Principal
 from valetkey.core.trust import GroupMap, TrustRule
 from valetkey.identity.bindings import AgentIdentity, Bindings
-from valetkey.identity.dpop import DpopProof, Sent, verify_dpop
+from valetkey.identity.dpop import Sent, bound_key
 from valetkey.identity.jose import BadToken, instant, text
-from valetkey.identity.oauth import OAuthCode, malformed, need, refused
+from valetkey.identity.oauth import OAuthCode, check_asked, malformed, need, refused
 from valetkey.identity.oidc import LEEWAY, ProofReader, VerifiedProof
 from valetkey.identity.replay import Uses, spend_once, spend_proof
 from valetkey.identity.tokens import LONGEST, AccessTokens
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _TYPE: Final = "urn:ietf:params:oauth:token-type:"
 _ACCESS_TOKEN: Final = f"{_TYPE}access_token"
+_JWT: Final = f"{_TYPE}jwt"
 _SUBJECT_TYPES: Final = {
-    "workload": f"{_TYPE}jwt",
-    "ci": f"{_TYPE}jwt",
+    "workload": _JWT,
+    "ci": _JWT,
     "people": f"{_TYPE}id_token",
 }
-_REFUSED: Final[Mapping[str, tuple[OAuthCode, str]]] = {
-    "actor_token": ("invalid_request", "acting for another is not possible here"),
-    "actor_token_type": ("invalid_request", "acting for another is not possible here"),
-    "scope": ("invalid_scope", "scopes are asked for at POST /v1/credentials"),
-    "authorization_details": (
-        "invalid_authorization_details",
-        "scopes are asked for at POST /v1/credentials",
-    ),
-    "client_secret": ("invalid_client", "shared secrets are not accepted"),
-    "client_assertion": ("invalid_request", "the subject_token itself authenticates the client"),
-    "client_assertion_type": (
-        "invalid_request",
-        "the subject_token itself authenticates the client",
-    ),
+_REFUSED: Final = {
+    "actor_token": "acting for another is not possible here",
+    "actor_token_type": "acting for another is not possible here",
+    "client_assertion": "the platform's proof itself authenticates the client",
+    "client_assertion_type": "the platform's proof itself authenticates the client",
 }
 
 
@@ -79,6 +75,16 @@ class Exchanged:
 
 
 @dataclass(frozen=True)
+class _Shown:
+    """A proof as a form shows it, what it says to be, and the code for what is wrong with it."""
+
+    token: str = field(repr=False)
+    kind: str
+    client_id: str | None
+    code: OAuthCode
+
+
+@dataclass(frozen=True)
 class Exchange:
     """The exchange of one installation, at one external URL."""
 
@@ -98,39 +104,44 @@ class Exchange:
         fault is ours (NotReady, StoreUnavailable).
         """
         self._check_form(form)
-        dpop = self._bound_to(sent, now)
-        token = need(form, "subject_token")
+        if form.get("requested_token_type", _ACCESS_TOKEN) != _ACCESS_TOKEN:
+            raise malformed("only access tokens are given")
+        kind = need(form, "subject_token_type")
+        if kind not in _SUBJECT_TYPES.values():
+            raise malformed("a subject_token of this type is not accepted")
+        shown = _Shown(need(form, "subject_token"), kind, form.get("client_id"), "invalid_request")
+        given = self._redeem(shown, sent, now)
+        return replace(given, response={**given.response, "issued_token_type": _ACCESS_TOKEN})
+
+    def run_bearer(self, form: Mapping[str, str], sent: Sent, now: datetime) -> Exchanged:
+        """The same for a workload's or job's proof as an `assertion` (RFC 7523 section 2.1).
+
+        Whatever is wrong with the assertion is `invalid_grant`. People exchange their login.
+        """
+        self._check_form(form)
+        shown = _Shown(need(form, "assertion"), _JWT, form.get("client_id"), "invalid_grant")
+        return self._redeem(shown, sent, now)
+
+    def _redeem(self, shown: _Shown, sent: Sent, now: datetime) -> Exchanged:
+        dpop = bound_key(sent, now)
         try:
-            proof = self.reader.read(token, dpop.jkt, now)
-            _check_slot(form, proof)
+            proof = self.reader.read(shown.token, dpop.jkt, now)
+            _check_slot(shown, proof)
             spend_once(self.uses, "dpop", (dpop.jkt, dpop.jti), dpop.until)
             spend_proof(self.uses, proof, dpop.jkt)
             caller = self._caller(proof, dpop.jkt, now)
             return self._answer(caller, proof, now)
         except BadToken as bad:
-            raise refused(Unauthenticated(str(bad)), "invalid_request") from None
+            raise refused(Unauthenticated(str(bad)), shown.code) from None
         except BrokerError as because:
-            issuer = self.reader.issuer_named(token)
-            raise refused(because, "invalid_request", issuer) from None
+            issuer = self.reader.issuer_named(shown.token)
+            raise refused(because, shown.code, issuer) from None
 
     def _check_form(self, form: Mapping[str, str]) -> None:
-        if need(form, "grant_type") != GRANT_TYPE:
-            raise malformed("only token exchange is offered", "unsupported_grant_type")
-        for name, (code, why) in _REFUSED.items():
+        check_asked(form, self.url)
+        for name, why in _REFUSED.items():
             if name in form:
-                raise malformed(why, code)
-        if form.get("requested_token_type", _ACCESS_TOKEN) != _ACCESS_TOKEN:
-            raise malformed("only access tokens are given")
-        if need(form, "subject_token_type") not in _SUBJECT_TYPES.values():
-            raise malformed("a subject_token of this type is not accepted")
-        if any(form.get(name, self.url) != self.url for name in ("resource", "audience")):
-            raise malformed("tokens are given for this API only", "invalid_target")
-
-    def _bound_to(self, sent: Sent, now: datetime) -> DpopProof:
-        try:
-            return verify_dpop(sent, now)
-        except BrokerError as because:
-            raise refused(because, "invalid_dpop_proof") from None
+                raise malformed(why)
 
     def _caller(self, proof: VerifiedProof, jkt: str, now: datetime) -> Caller:
         caller = Caller(
@@ -162,7 +173,6 @@ class Exchange:
         pinned = next((r.match for r in self.trust.rules if r.name == caller.rule), {})
         response: dict[str, object] = {
             "access_token": self.tokens.issue(caller, now),
-            "issued_token_type": _ACCESS_TOKEN,
             "token_type": "DPoP",
             "expires_in": int((caller.expires_at - now).total_seconds()),
         }
@@ -175,11 +185,11 @@ class Exchange:
         )
 
 
-def _check_slot(form: Mapping[str, str], proof: VerifiedProof) -> None:
+def _check_slot(shown: _Shown, proof: VerifiedProof) -> None:
     """The proof is of the type the form says, and nobody says to be somebody else."""
-    if form["subject_token_type"] != _SUBJECT_TYPES[proof.record.kind]:
+    if shown.kind != _SUBJECT_TYPES[proof.record.kind]:
         raise Unauthenticated("this issuer's tokens are of another subject_token_type")
-    if form.get("client_id", proof.subject) not in (proof.subject, proof.record.audience):
+    if shown.client_id not in (None, proof.subject, proof.record.audience):
         raise Unauthenticated("a proof is exchanged by its own subject only")
 
 

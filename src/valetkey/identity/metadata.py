@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from valetkey.identity.client_credentials import ALGORITHMS as CLIENT_ALGORITHMS
+from valetkey.identity.client_credentials import CLIENT_CREDENTIALS
 from valetkey.identity.dpop import ALGORITHMS
-from valetkey.identity.exchange import GRANT_TYPE
+from valetkey.identity.exchange import GRANT_TYPE, JWT_BEARER
 
 _SIGNED: Final = ["ES256"]
 
@@ -21,9 +23,10 @@ def authorization_server(url: str) -> dict[str, object]:
         "introspection_endpoint": f"{url}/oauth2/introspect",
         "revocation_endpoint": f"{url}/oauth2/revoke",
         "jwks_uri": f"{url}/oauth2/jwks",
-        "grant_types_supported": [GRANT_TYPE],
+        "grant_types_supported": [GRANT_TYPE, JWT_BEARER, CLIENT_CREDENTIALS],
         "response_types_supported": [],
-        "token_endpoint_auth_methods_supported": ["none"],
+        "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": list(CLIENT_ALGORITHMS),
         "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
         "introspection_endpoint_auth_signing_alg_values_supported": _SIGNED,
         "revocation_endpoint_auth_methods_supported": ["none", "private_key_jwt"],

@@ -19,6 +19,7 @@ from valetkey.core.errors import (
 OAuthCode = Literal[
     "invalid_request",
     "invalid_client",
+    "invalid_grant",
     "invalid_scope",
     "invalid_target",
     "invalid_authorization_details",
@@ -26,6 +27,7 @@ OAuthCode = Literal[
     "unsupported_grant_type",
     "access_denied",
 ]
+ELSEWHERE: Final = "scopes are asked for at POST /v1/credentials"
 LARGEST_FORM: Final = 32 * 1024
 _NOT_OAUTH: Final = (NotReady, StoreUnavailable, RateLimited)
 
@@ -47,6 +49,18 @@ def refused(because: BrokerError, code: OAuthCode, issuer: str | None = None) ->
 def malformed(detail: str, code: OAuthCode = "invalid_request") -> BrokerError:
     """A refusal of the request itself; `detail` holds nothing of what was sent."""
     return refused(InvalidRequest(detail), code)
+
+
+def check_asked(form: Mapping[str, str], url: str) -> None:
+    """Refuse what no grant of ours takes: shared secrets, scopes, tokens for others than us."""
+    if "client_secret" in form:
+        raise malformed("shared secrets are not accepted", "invalid_client")
+    if "scope" in form:
+        raise malformed(ELSEWHERE, "invalid_scope")
+    if "authorization_details" in form:
+        raise malformed(ELSEWHERE, "invalid_authorization_details")
+    if any(form.get(name, url) != url for name in ("resource", "audience")):
+        raise malformed("tokens are given for this API only", "invalid_target")
 
 
 def read_form(body: bytes) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from valetkey.core.trust import claims_match
-from valetkey.identity.bindings import AgentIdentity
+from valetkey.identity.bindings import AgentIdentity, ClientKey
 
 
 class MemoryUses:
@@ -47,6 +47,11 @@ class FixedBindings:
     """Bindings as a list of issuer name, claims and agent."""
 
     listed: list[tuple[str, Mapping[str, str], AgentIdentity]] = field(default_factory=list)
+    keys: list[ClientKey] = field(default_factory=list)
+
+    def client_keys(self, client_id: str) -> Sequence[ClientKey]:
+        """The keys listed for the agent with this id or name."""
+        return [key for key in self.keys if client_id in (key.identity.agent_id, key.identity.name)]
 
     def binding_for(self, issuer: str, claims: Mapping[str, object]) -> AgentIdentity | None:
         """The first agent whose binding fits."""

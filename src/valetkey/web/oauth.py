@@ -16,6 +16,7 @@ from valetkey.core.errors import (
     NotReady,
     RateLimited,
     StoreUnavailable,
+    Unauthenticated,
 )
 from valetkey.core.principal import Caller
 from valetkey.core.trust import ResourceServer
@@ -53,9 +54,13 @@ _TAKES_FORM: Final[dict[str, Any]] = {
     openapi_extra=_TAKES_FORM,
 )
 def token(sent: Request, desk: At) -> JSONResponse:
-    """Exchange a platform's proof, or a person's login, for our own token (RFC 8693)."""
+    """Give our own token for a platform's proof, a person's login or an agent's own key."""
 
     def exchange() -> Mapping[str, object]:
+        if "authorization" in sent.headers:
+            secret = Unauthenticated("clients prove themselves in the form; no secret is accepted")
+            secret.extra["oauth_error"] = "invalid_client"
+            raise secret
         dpop = sent.headers.getlist("dpop")
         return desk.authenticator.exchange(form(sent), dpop, called(sent, desk))
 

@@ -21,7 +21,7 @@ class Authenticator(Protocol):
     def exchange(
         self, form: Mapping[str, str], dpop: Sequence[str], url: str
     ) -> Mapping[str, object]:
-        """Answer `POST /oauth2/token` (RFC 8693).
+        """Answer `POST /oauth2/token`.
 
         A refusal carries its RFC 6749 code in `extra["oauth_error"]`, and perhaps the name of
         the registered issuer in `extra["issuer"]`.

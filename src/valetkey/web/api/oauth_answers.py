@@ -13,7 +13,7 @@ class TokenAnswer(Answer):
     """Our access token, bound to the key of the DPoP proof; `expires_in` in seconds."""
 
     access_token: str
-    issued_token_type: str
+    issued_token_type: str | None = None
     token_type: Literal["DPoP"]
     expires_in: int
 

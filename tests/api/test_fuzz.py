@@ -73,7 +73,8 @@ def hall() -> Iterator[Hall]:
 def routes(hall: Hall, *methods: str) -> list[tuple[str, str]]:
     """Every `/v1` route with these methods, ids filled in."""
     paths: dict[str, Any] = hall.app.openapi()["paths"]
-    filled = {f"{noun}_id": f"{noun}_{'0' * 26}" for noun in ("task", "grant", "lease", "kill")}
+    nouns = ("task", "grant", "lease", "kill", "proposal")
+    filled = {f"{noun}_id": f"{noun}_{'0' * 26}" for noun in nouns}
     found = [
         (method.upper(), path.format(name="refund-bot", **filled))
         for path, operations in paths.items()

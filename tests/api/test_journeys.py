@@ -149,9 +149,9 @@ def test_an_agent_is_provisioned_accepted_changed_and_disabled(hall: Hall) -> No
     assert shaped(answers.Agent, narrowed.json())["boundary"] == [SCOPE]
     widened = hall.job.call("PATCH", path, {"boundary": ["orders-db:read"]})
     assert widened.status_code == 403
-    bound = hall.job.call(
-        "POST", f"{path}/bindings", {"issuer": "workloads", "claims": {"sub": "three"}}
-    )
+    third = {"issuer": "workloads", "claims": {"sub": "three"}}
+    assert hall.job.call("POST", f"{path}/bindings", third).json()["code"] == "role_required"
+    bound = hall.owner.call("POST", f"{path}/bindings", third)
     assert bound.status_code == 201
     shaped(answers.Binding, bound.json())
     ended = hall.operator.call("POST", f"{path}/disable", {})

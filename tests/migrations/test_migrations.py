@@ -117,7 +117,7 @@ def test_the_checks_in_code_are_the_checks_in_the_database(empty: str) -> None:
 
 
 def test_the_application_role_is_given_its_narrow_rights(empty: str) -> None:
-    """Facts, decisions and approvals are only added to; nothing but uses and buckets is deleted."""
+    """Facts, decisions and approvals are only added to; uses, buckets and bindings may go."""
     migrate(empty)
     query = (
         "SELECT table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)"
@@ -128,7 +128,8 @@ def test_the_application_role_is_given_its_narrow_rights(empty: str) -> None:
     for table in ("decisions", "approvals"):
         assert given[table] == "INSERT SELECT"
     assert given["facts"] == "SELECT"  # and INSERT of some columns
-    assert {name for name, rights in given.items() if "DELETE" in rights} == {"uses", "buckets"}
+    deletable = {name for name, rights in given.items() if "DELETE" in rights}
+    assert deletable == {"uses", "buckets", "bindings"}
     assert not [name for name, rights in given.items() if "TRUNCATE" in rights]
     assert "UPDATE" not in given["installation"]
 
@@ -151,9 +152,7 @@ def test_leases_from_before_are_found_by_their_fingerprints(empty: str) -> None:
     """What an older version wrote, before the migration or after it, is in the new table."""
     migrate(empty, to="0001")
     plain = empty.replace("+psycopg", "")
-    written = (
-        "INSERT INTO leases SELECT * FROM jsonb_populate_record(NULL::leases, %s::jsonb)"
-    )
+    written = "INSERT INTO leases SELECT * FROM jsonb_populate_record(NULL::leases, %s::jsonb)"
     at = "2026-01-01T00:00:00Z"
     row = dict.fromkeys(("mint_until", "second_tap_at", "expires_at", "backend_expires_at"), at)
     row |= dict.fromkeys(("owner", "target", "scope", "catalogue_digest", "minter"), "x")

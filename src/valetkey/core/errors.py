@@ -249,10 +249,10 @@ class IdempotencyMismatch(BrokerError):
 
 
 class AlreadyDecided(BrokerError):
-    """The grant was decided, collected or withdrawn before."""
+    """The grant or proposal was decided, collected, withdrawn or overtaken before."""
 
     code = "already_decided"
-    next_action = "Read the grant to see what was decided."
+    next_action = "Read the grant or proposal to see what was decided."
 
 
 class StillWaiting(BrokerError):
@@ -288,6 +288,13 @@ class NameTaken(BrokerError):
 
     code = "name_taken"
     next_action = "Choose another name, or change the existing agent."
+
+
+class ChangedMeanwhile(BrokerError):
+    """The agent is not what you read any more; nothing was changed."""
+
+    code = "changed_meanwhile"
+    next_action = "Read or plan again, look at what is different, and send what you want then."
 
 
 class BindingTaken(BrokerError):

@@ -17,6 +17,11 @@ class FactKind(StrEnum):
     AGENT_ACCEPTED = "AgentAccepted"
     AGENT_DISABLED = "AgentDisabled"
     AGENT_BOUND = "AgentBound"
+    AGENT_UNBOUND = "AgentUnbound"
+    CHANGE_PROPOSED = "ChangeProposed"
+    CHANGE_ACCEPTED = "ChangeAccepted"
+    CHANGE_REFUSED = "ChangeRefused"
+    CHANGE_SUPERSEDED = "ChangeSuperseded"
     TOKEN_EXCHANGED = "TokenExchanged"  # noqa: S105 - the name of a fact
     TOKEN_REVOKED = "TokenRevoked"  # noqa: S105 - the name of a fact
     KNOCKED = "Knocked"

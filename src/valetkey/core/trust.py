@@ -144,9 +144,12 @@ class TrustRule:
 
     def bounds(self, wanted: Provision) -> None:
         """Raise OutsideTrustRule, naming the part, when more is wanted than the rule allows."""
-        outside = next(_outside(self.allows, wanted), None)
-        if outside is not None:
-            raise OutsideTrustRule(f"rule {self.name} does not allow this {outside}")
+        for part in self.outside(wanted):
+            raise OutsideTrustRule(f"rule {self.name} does not allow this {part}")
+
+    def outside(self, wanted: Provision) -> tuple[str, ...]:
+        """Every part that is more than the rule allows: name, owner, team, label and so on."""
+        return tuple(_outside(self.allows, wanted))
 
 
 def check_binding(pairs: Iterable[tuple[str, str]], platform: Platform = "generic") -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from valetkey.core.agent import Agent, AgentState, Binding
 from valetkey.core.client_key import CLIENT_KEY, check_client_key
 from valetkey.core.errors import (
     BindingTaken,
+    ChangedMeanwhile,
     InvalidRequest,
     Killed,
     NameTaken,
@@ -21,6 +22,7 @@ from valetkey.core.facts import Fact, FactKind
 from valetkey.core.kill import VENDOR, Reach
 from valetkey.core.lease import LIVE
 from valetkey.core.principal import Caller
+from valetkey.core.proposal import agent_digest
 from valetkey.core.scope import Scope, within_any
 from valetkey.core.trust import Provision, TrustRule, check_binding
 from valetkey.flows.end_task import close_task
@@ -73,53 +75,70 @@ def register_agent(broker: Broker, caller: Caller, rule: TrustRule | None, new: 
         )
         if not tx.add_agent(agent):
             raise NameTaken()
-        tx.record(_fact(FactKind.AGENT_REGISTERED, agent, by))
+        tx.record(agent_fact(FactKind.AGENT_REGISTERED, agent, by))
         for binding in new.bindings:
-            _bind(broker, tx, agent, binding, by)
+            bind_identity(broker, tx, agent, binding, by)
     return agent
 
 
 def bind_agent(
     broker: Broker, caller: Caller, rule: TrustRule | None, agent_id: str, new: NewBinding
 ) -> Binding:
-    """Bind one more workload identity; only the rule that made the agent, or its owner, may."""
+    """Bind one more workload identity; only the rule that made the agent, or its owner, may.
+
+    Once a person has accepted the agent, a job proposes it instead (`flows.provision`).
+    """
     with broker.store.transaction() as tx:
-        agent = _mine(tx, caller, rule, agent_id)
+        agent = mine(tx, caller, rule, agent_id)
         if rule is not None and new.issuer not in rule.allows.may_bind:
             raise OutsideTrustRule("the rule may not bind identities of this issuer")
-        tx.save_agent(_touched(agent, caller))
-        return _bind(broker, tx, agent, new, str(caller.principal))
+        if rule is not None and agent.state is not AgentState.PROPOSED:
+            raise RoleRequired("a person binds more to an accepted agent, or accepts a proposal")
+        tx.save_agent(touched(agent, caller))
+        return bind_identity(broker, tx, agent, new, str(caller.principal))
 
 
-def accept_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
-    """The named owner takes responsibility, once. Raises NotFound for anybody else."""
+def accept_agent(broker: Broker, caller: Caller, agent_id: str, digest: str | None = None) -> Agent:
+    """The named owner takes responsibility, once; for what was seen, if its digest is given.
+
+    Raises NotFound for anybody else, ChangedMeanwhile.
+    """
     with broker.store.transaction() as tx:
-        agent = _locked(tx, agent_id)
+        agent = locked_agent(tx, agent_id)
         if agent is None or caller.email is None or caller.email != agent.owner:
             raise NotFound()
         if agent.state is not AgentState.PROPOSED:
             return agent
+        unchanged(agent, tx.bindings(agent.id), digest)
         accepted = agent.accepted(tx.now())
         tx.save_agent(accepted)
-        tx.record(_fact(FactKind.AGENT_ACCEPTED, accepted, str(caller.principal)))
+        tx.record(agent_fact(FactKind.AGENT_ACCEPTED, accepted, str(caller.principal)))
     return accepted
 
 
-def disable_agent(broker: Broker, caller: Caller, agent_id: str) -> Agent:
+def disable_agent(
+    broker: Broker,
+    caller: Caller,
+    agent_id: str,
+    rule: TrustRule | None = None,
+    digest: str | None = None,
+) -> Agent:
     """Stop an agent: it may not ask; its tasks, with all under them, and what it holds end.
 
-    The barrier is closed, so that no lease of it is being written or activated unseen.
+    Its owner, an operator, or a job of the rule that made it may; one who names the digest that
+    it knows gets ChangedMeanwhile when there is another. The barrier is closed, so that no lease
+    of the agent is being written or activated unseen.
     """
     with broker.store.transaction() as tx:
         tx.close_barrier()
-        agent = _locked(tx, agent_id)
-        operator = "operator" in caller.roles
-        if agent is None or not (operator or (caller.email and caller.email == agent.owner)):
+        agent = locked_agent(tx, agent_id)
+        if agent is None or not ("operator" in caller.roles or is_of(agent, caller, rule)):
             raise NotFound()
+        unchanged(agent, tx.bindings(agent.id), digest)
         disabled = agent.disabled()
         tx.save_agent(disabled)
         by = str(caller.principal)
-        tx.record(_fact(FactKind.AGENT_DISABLED, disabled, by))
+        tx.record(agent_fact(FactKind.AGENT_DISABLED, disabled, by))
         for task in tx.open_tasks_of(agent.id):
             open_task = tx.task(task.id, lock=True)
             if open_task is not None:
@@ -146,17 +165,17 @@ def change_agent(
         raise InvalidRequest("team, labels and boundary can be changed")
     with broker.store.transaction() as tx:
         tx.hold_barrier()
-        agent = _mine(tx, caller, rule, agent_id)
-        changed = replace(_touched(agent, caller), **changes)  # type: ignore[arg-type]
+        agent = mine(tx, caller, rule, agent_id)
+        changed = replace(touched(agent, caller), **changes)  # type: ignore[arg-type]
         if not all(within_any(scope, agent.boundary) for scope in changed.boundary):
             raise RoleRequired("a boundary is only narrowed here")
         changed = replace(changed, environment=changed.labels.get("environment", ""))
         if rule is not None:
             within_rule(rule, _as_new(changed))
         if changed.labels.get(VENDOR) != agent.labels.get(VENDOR):
-            _stays_under_kills(tx, agent)
+            stays_under_kills(tx, agent)
         tx.save_agent(changed)
-        tx.record(_fact(FactKind.AGENT_CHANGED, changed, str(caller.principal)))
+        tx.record(agent_fact(FactKind.AGENT_CHANGED, changed, str(caller.principal)))
     return changed
 
 
@@ -168,28 +187,49 @@ def within_rule(rule: TrustRule | None, new: NewAgent) -> None:
     rule.bounds(Provision(new.name, new.owner, new.team, new.labels, new.boundary, issuers))
 
 
-def _locked(tx: Transaction, name: str) -> Agent | None:
+def locked_agent(tx: Transaction, name: str) -> Agent | None:
     """An agent by id or name, its row locked: it is written back whole."""
     found = tx.agent(name, lock=True)
     named = None if found else tx.agent_named(name)
     return tx.agent(named.id, lock=True) if named else found
 
 
-def _mine(tx: Transaction, caller: Caller, rule: TrustRule | None, agent_id: str) -> Agent:
+def mine(tx: Transaction, caller: Caller, rule: TrustRule | None, agent_id: str) -> Agent:
     """The agent, if the caller's rule made it or the caller owns it."""
-    agent = _locked(tx, agent_id)
-    by_rule = agent is not None and rule is not None and agent.created_by_rule == rule.name
-    by_owner = agent is not None and caller.email is not None and caller.email == agent.owner
-    if agent is None or not (by_rule or by_owner):
+    agent = locked_agent(tx, agent_id)
+    if agent is None or not is_of(agent, caller, rule):
         raise NotFound()
     return agent
 
 
-def _bind(broker: Broker, tx: Transaction, agent: Agent, new: NewBinding, by: str) -> Binding:
+def is_of(agent: Agent, caller: Caller, rule: TrustRule | None) -> bool:
+    """Whether the caller's rule made the agent, or the caller owns it."""
+    by_rule = rule is not None and agent.created_by_rule == rule.name
+    return by_rule or (caller.email is not None and caller.email == agent.owner)
+
+
+def unchanged(agent: Agent, bindings: Sequence[Binding], digest: str | None) -> None:
+    """Raise ChangedMeanwhile when the agent is not what the caller knows; None knows nothing."""
+    if digest is not None and digest != agent_digest(agent, bindings):
+        raise ChangedMeanwhile()
+
+
+def free_identity(broker: Broker, tx: Transaction, agent_id: str | None, new: NewBinding) -> None:
+    """Raise BindingTaken when it is (or may be) another agent's, TrustRuleTooWide when too wide."""
     if new.issuer == CLIENT_KEY:
         check_client_key(new.claims)
     else:
         check_binding(new.claims, broker.platforms.get(new.issuer, "generic"))
+    others = (x for x in tx.bindings_of_issuer(new.issuer) if x.agent_id != agent_id)
+    if any(x.shares_identity(new.claims) for x in others):
+        raise BindingTaken()
+
+
+def bind_identity(
+    broker: Broker, tx: Transaction, agent: Agent, new: NewBinding, by: str
+) -> Binding:
+    """Bind it, with its fact. Raises what `free_identity` does."""
+    free_identity(broker, tx, agent.id, new)
     binding = Binding(
         id=broker.new_id("binding"),
         agent_id=agent.id,
@@ -198,22 +238,22 @@ def _bind(broker: Broker, tx: Transaction, agent: Agent, new: NewBinding, by: st
         created_by=by,
         created_at=tx.now(),
     )
-    others = (x for x in tx.bindings_of_issuer(new.issuer) if x.agent_id != agent.id)
-    if any(x.shares_identity(new.claims) for x in others) or not tx.add_binding(binding):
+    if not tx.add_binding(binding):
         raise BindingTaken()
     bound = {"binding": binding.id, "issuer": binding.issuer, "claims": dict(binding.claims)}
-    fact = _fact(FactKind.AGENT_BOUND, agent, by)
+    fact = agent_fact(FactKind.AGENT_BOUND, agent, by)
     tx.record(replace(fact, body=bound))
     return binding
 
 
-def _stays_under_kills(tx: Transaction, agent: Agent) -> None:
+def stays_under_kills(tx: Transaction, agent: Agent) -> None:
+    """Raise Killed for an agent under a kill in force; what kills reach by does not change then."""
     reach = Reach(agent_id=agent.id, owner=agent.owner, vendor=agent.labels.get(VENDOR))
     if tx.kills_over(reach):
         raise Killed()
 
 
-def _touched(agent: Agent, caller: Caller) -> Agent:
+def touched(agent: Agent, caller: Caller) -> Agent:
     """Who changed or bound an agent cannot approve for it."""
     names = {*agent.touched_by, str(caller.principal), caller.email or ""}
     return replace(agent, touched_by=tuple(sorted(names - {""})))
@@ -229,7 +269,8 @@ def _as_new(agent: Agent) -> NewAgent:
     )
 
 
-def _fact(kind: FactKind, agent: Agent, by: str) -> Fact:
+def agent_fact(kind: FactKind, agent: Agent, by: str) -> Fact:
+    """What happened to an agent, with what it is then."""
     body: dict[str, object] = {
         "name": agent.name,
         "team": agent.team,

@@ -44,6 +44,7 @@ from valetkey.ports.outside import PolicyEngine as PolicyEngine
 from valetkey.ports.outside import RuleSet as RuleSet
 from valetkey.ports.outside import Trouble as Trouble
 from valetkey.ports.outside import Witness as Witness
+from valetkey.ports.proposals import Proposals as Proposals
 from valetkey.ports.uses import Uses as Uses
 
 
@@ -91,7 +92,7 @@ class Duty(StrEnum):
     LEASES = "sweep"
 
 
-class Transaction(Protocol):
+class Transaction(Proposals, Protocol):
     """One unit of change. Leaving the block commits; an exception rolls back.
 
     Methods that take `lock` lock the row until the end. `save_lease` refuses (returns False) when

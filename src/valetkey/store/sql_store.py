@@ -25,6 +25,7 @@ from valetkey.store.due import DUE, duties_of
 from valetkey.store.epochs import Epochs
 from valetkey.store.lifecycle import Lifecycle
 from valetkey.store.patience import ANSWER, be_patient, connecting
+from valetkey.store.proposals import Proposed
 from valetkey.store.readings import Readings
 from valetkey.store.tables import REVOKED, buckets, installation, uses
 
@@ -60,7 +61,7 @@ ON CONFLICT DO NOTHING RETURNING key
 """
 
 
-class SqlTransaction(Authority, Lifecycle, Checkup, Epochs):
+class SqlTransaction(Authority, Lifecycle, Checkup, Epochs, Proposed):
     """Every query, over one connection in one transaction."""
 
 
@@ -203,9 +204,7 @@ class SqlStore:
             engine.dispose()
 
 
-def open_store(
-    url: str, *, pool: int = 20, kept: int = 0, answer: timedelta = ANSWER
-) -> SqlStore:
+def open_store(url: str, *, pool: int = 20, kept: int = 0, answer: timedelta = ANSWER) -> SqlStore:
     """A store over a pool of connections; `url` is `postgresql+psycopg://...`.
 
     `kept` further ones are for what is urgent alone. `answer` is how long the server may take for

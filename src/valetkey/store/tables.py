@@ -253,9 +253,7 @@ leases = Table(
     Index("ix_leases_due", "due_at", postgresql_where=text("state <> 'ended'")),
     Index("ix_leases_ended_at", "ended_at", postgresql_where=text("state = 'ended'")),
     Index("ix_leases_live_target", "target", postgresql_where=text("state <> 'ended'")),
-    Index(
-        "ix_leases_live_agent", "agent_id", "task_id", postgresql_where=text("state <> 'ended'")
-    ),
+    Index("ix_leases_live_agent", "agent_id", "task_id", postgresql_where=text("state <> 'ended'")),
     Index(
         "ix_leases_unended_place",
         "place",
@@ -336,6 +334,30 @@ tallies = Table(
     _text("word", optional=True),
     Column("coming_number", BigInteger, nullable=True),
     _text("coming_word", optional=True),
+)
+
+proposals = Table(
+    "proposals",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("agent_id", Text, ForeignKey("agents.id"), nullable=False),
+    _text("owner"),
+    _json("boundary"),
+    _json("bindings"),
+    _text("base"),
+    _text("rule"),
+    _text("created_by"),
+    _instant("created_at"),
+    _text("state"),
+    _text("decided_by", optional=True),
+    _instant("decided_at", optional=True),
+    Index("ix_proposals_owner", "owner", "id"),
+    Index(
+        "ix_proposals_open",
+        "agent_id",
+        unique=True,
+        postgresql_where=text("state IN ('refused', 'waiting')"),
+    ),
 )
 
 REVOKED = "revoked"

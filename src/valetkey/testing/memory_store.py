@@ -21,6 +21,7 @@ from valetkey.ports import Duty, Mine
 from valetkey.testing.memory_checkup import MemoryCheckup
 from valetkey.testing.memory_due import duties_due, is_of, is_unfinished
 from valetkey.testing.memory_epochs import MemoryEpochs
+from valetkey.testing.memory_proposals import MemoryProposals
 from valetkey.testing.memory_readings import known, matches
 from valetkey.testing.memory_tasks import TaskQueries, _State
 
@@ -88,7 +89,7 @@ class MemoryStore:
         return self.time
 
 
-class MemoryTransaction(TaskQueries, MemoryEpochs):
+class MemoryTransaction(TaskQueries, MemoryEpochs, MemoryProposals):
     """The Transaction port over the store's dictionaries."""
 
     def __init__(self, store: MemoryStore) -> None:

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from valetkey.testing.sim_store import SimStore
 
 
+def overlay(rows: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a transaction's own rows over others; None stands for a row that it removed."""
+    rows.update(own)
+    for gone in [name for name, row in own.items() if row is None]:
+        del rows[gone]
+    return rows
+
+
 class _Seen:
     """What a statement sees: everything committed, and over it the transaction's own rows."""
 
@@ -27,7 +35,7 @@ class _Seen:
     def __getattr__(self, table: str) -> Mapping[str, Any]:
         committed: Mapping[str, Any] = getattr(self._store.state, table)
         own = self._own.get(table)
-        return {**committed, **own} if own else committed
+        return overlay(dict(committed), own) if own else committed
 
 
 class _Snapshot(MemoryTransaction):
@@ -137,12 +145,13 @@ class SimSession:
 
 
 _REFERENCES: Mapping[str, Sequence[tuple[str, str]]] = {
+    "proposals": (("agents", "agent_id"),),
     "tasks": (("agents", "agent_id"),),
     "grants": (("tasks", "task_id"), ("agents", "agent_id")),
     "leases": (("grants", "grant_id"), ("tasks", "task_id"), ("agents", "agent_id")),
 }
 _READING = {
     (table, strength): how
-    for table in ("agents", "tasks", "grants", "leases", "kills")
+    for table in ("agents", "tasks", "grants", "leases", "kills", "proposals")
     for strength, how in ((0, "read"), (SHARE, "share"), (UPDATE, "lock"))
 }

@@ -27,8 +27,9 @@ from valetkey.ports import Duty, Mine, Standing
 from valetkey.testing.memory_due import duties_due, is_of
 from valetkey.testing.memory_store import MemoryStore, MemoryTransaction
 from valetkey.testing.sim_locks import KEY_SHARE, NO_KEY_UPDATE, SHARE, UPDATE, Key, Locks
+from valetkey.testing.sim_proposals import SimProposals
 from valetkey.testing.sim_readings import SimReadings
-from valetkey.testing.sim_session import SimSession
+from valetkey.testing.sim_session import SimSession, overlay
 from valetkey.testing.sim_steps import Alone, Steps
 
 BARRIER: Key = ("kill", "barrier")
@@ -75,12 +76,12 @@ class SimStore(MemoryStore):
         """Make a transaction's writes what everybody sees."""
         self.watch(tx)
         for table, rows in tx.own.items():
-            getattr(self.state, table).update(rows)
+            overlay(getattr(self.state, table), rows)
         for fact in tx.facts:
             self.state.facts.append(RecordedFact(len(self.state.facts) + 1, self.time, fact))
 
 
-class SimTransaction(SimReadings):
+class SimTransaction(SimReadings, SimProposals):
     """Every query of the port."""
 
     # --- locks -----------------------------------------------------------------------------
@@ -294,9 +295,7 @@ class SimTransaction(SimReadings):
         self._statement("leases of", grant_id)
         return self._snapshot.leases_of_grant(grant_id)
 
-    def leases(
-        self, state: str | None, agent_id: str | None, owner: str | None
-    ) -> Sequence[Lease]:
+    def leases(self, state: str | None, agent_id: str | None, owner: str | None) -> Sequence[Lease]:
         self._statement("leases")
         return self._snapshot.leases(state, agent_id, owner)
 

@@ -24,6 +24,8 @@ from valetkey.web.api import (
     kills,
     leaks,
     leases,
+    proposals,
+    provisioning,
     tasks,
 )
 from valetkey.web.desk import Desk
@@ -35,7 +37,19 @@ from valetkey.web.paper import document
 from valetkey.web.proofs import Authenticator
 
 ROOMS = (
-    *(agents, tasks, catalogue, credentials, grants, leases, kills, leaks, history),
+    *(
+        agents,
+        provisioning,
+        proposals,
+        tasks,
+        catalogue,
+        credentials,
+        grants,
+        leases,
+        kills,
+        leaks,
+        history,
+    ),
     *(oauth, operations),
 )
 

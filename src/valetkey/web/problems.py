@@ -59,6 +59,7 @@ STATUS: Final[Mapping[type[BrokerError], int]] = {
     errors.NotRenewable: 409,
     errors.NotStuck: 409,
     errors.NameTaken: 409,
+    errors.ChangedMeanwhile: 412,
     errors.BindingTaken: 409,
     errors.InvalidRequest: 422,
     errors.BodyTooLarge: 413,

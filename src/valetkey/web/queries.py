@@ -85,6 +85,15 @@ def header(request: Request, name: str, form: str, *, required: bool = False) ->
     return given[0]
 
 
+def if_match(request: Request, *, required: bool = False) -> str | None:
+    """The digest that the caller knows, from `If-Match` (RFC 9110 13.1.1); raises InvalidRequest.
+
+    One strong entity tag; neither lists nor `*`.
+    """
+    given = header(request, "If-Match", r'"[0-9a-f]{64}"', required=required)
+    return given.strip('"') if given else None
+
+
 def _fits(form: str, given: str) -> str:
     if not re.fullmatch(form, given):
         raise NotFound()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from valetkey.core.agent import Agent
@@ -17,10 +17,11 @@ from valetkey.web.bodies import Nothing, reads
 from valetkey.web.desk import At, Desk
 from valetkey.web.paper import answers as responses
 from valetkey.web.paper import takes
-from valetkey.web.queries import path_agent
+from valetkey.web.queries import if_match, path_agent
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"])
 
+MATCHING = {"If-Match": False}
 NoBody = Annotated[Nothing, Depends(reads(Nothing))]
 
 
@@ -79,19 +80,27 @@ def bind(
 
 
 @router.post(
-    "/{name}/accept", responses=responses(s200=answers.Agent), openapi_extra=takes(Nothing)
+    "/{name}/accept",
+    responses=responses(s200=answers.Agent),
+    openapi_extra=takes(Nothing, headers=MATCHING),
 )
-def accept(name: str, caller: Person, _: NoBody, desk: At) -> JSONResponse:
+def accept(name: str, caller: Person, _: NoBody, desk: At, request: Request) -> JSONResponse:
     """The named owner takes responsibility."""
-    return JSONResponse(_shape(desk, life.accept_agent(desk.broker, caller, path_agent(name))))
+    seen = if_match(request)
+    accepted = life.accept_agent(desk.broker, caller, path_agent(name), seen)
+    return JSONResponse(_shape(desk, accepted))
 
 
 @router.post(
-    "/{name}/disable", responses=responses(s200=answers.Agent), openapi_extra=takes(Nothing)
+    "/{name}/disable",
+    responses=responses(s200=answers.Agent),
+    openapi_extra=takes(Nothing, headers=MATCHING),
 )
-def disable(name: str, caller: Person, _: NoBody, desk: At) -> JSONResponse:
+def disable(name: str, caller: CIOrPerson, _: NoBody, desk: At, request: Request) -> JSONResponse:
     """Stop an agent; everything it holds starts to end."""
-    return JSONResponse(_shape(desk, life.disable_agent(desk.broker, caller, path_agent(name))))
+    rule, seen = desk.rule_of(caller), if_match(request)
+    disabled = life.disable_agent(desk.broker, caller, path_agent(name), rule, seen)
+    return JSONResponse(_shape(desk, disabled))
 
 
 def _shape(desk: Desk, one: Agent) -> shapes.Json:

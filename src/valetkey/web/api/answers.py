@@ -41,6 +41,7 @@ class Agent(Answer):
     created_at: datetime
     accepted_at: datetime | None
     bindings: list[Binding]
+    digest: str
 
 
 class Task(Answer):

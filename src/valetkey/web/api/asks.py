@@ -84,6 +84,18 @@ class AgentAsk(Body):
         )
 
 
+class PlanAsk(Body):
+    """Everything that a job wants of agents, or a part of it."""
+
+    agents: Annotated[list[AgentAsk], Field(max_length=64)]
+
+    def value(self) -> list[NewAgent]:
+        """The same in core terms; raises InvalidRequest when an agent is named twice."""
+        if len({agent.name for agent in self.agents}) != len(self.agents):
+            raise InvalidRequest("an agent is named twice")
+        return [agent.value() for agent in self.agents]
+
+
 class AgentChange(Body):
     """What is to change about an agent; what is absent stays."""
 

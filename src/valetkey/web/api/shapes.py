@@ -12,6 +12,7 @@ from valetkey.core.catalogue import CataloguedScope, Parameter
 from valetkey.core.facts import RecordedFact
 from valetkey.core.grant import GrantState
 from valetkey.core.lease import Lease, Proof
+from valetkey.core.proposal import agent_digest
 from valetkey.core.task import Task
 from valetkey.flows.approve import fresh_name
 from valetkey.flows.drill_kill import Drill
@@ -42,6 +43,7 @@ def agent(seen: SeenAgent) -> Json:
         "created_at": _at(one.created_at),
         "accepted_at": _at(one.accepted_at),
         "bindings": [binding(bound) for bound in seen.bindings],
+        "digest": agent_digest(one, seen.bindings),
     }
 
 

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from valetkey.core.pins import Platform
+
 
 class Section(BaseModel):
     """A part of the file; unknown keys are refused."""
@@ -87,21 +89,31 @@ class Aws(Section):
         return self
 
 
+class Cluster(Section):
+    """The API server of a Kubernetes cluster, asked about each of its tokens."""
+
+    url: str = Field(description="Its base URL.")
+    ca_file: Path | None = Field(None, description="CA that signed its certificate.")
+    token_file: Path = Field(description="Our own token there, read at each question.")
+    within: timedelta = Field(
+        timedelta(seconds=5), gt=timedelta(0), description="To connect, and for one answer."
+    )
+
+
 class Issuer(Section):
     """An issuer of identity tokens that we accept."""
 
     name: str = Field(description="Our name for it, used by trust rules and bindings.")
     kind: Literal["workload", "ci", "people"] = Field(description="Whose tokens it signs.")
-    platform: Literal["generic", "github-actions", "gitlab"] = Field(
-        "generic", description="What its tokens are like."
-    )
-    issuer: str = Field(description="The exact `iss`.")
+    platform: Platform = Field("generic", description="What its tokens are like.")
+    issuer: str = Field(description="The exact `iss`; for SPIFFE the trust domain.")
     audience: str = Field(description="The only `aud` accepted.")
     algorithms: tuple[str, ...] = Field(
         (), description="Accepted signature algorithms, if not the platform's."
     )
     jwks_uri: str | None = Field(None, description="Where its keys are.")
     jwks_file: Path | None = Field(None, description="Its keys in a file, without network.")
+    cluster: Cluster | None = None
     typ: tuple[str, ...] = Field(
         (), description="Accepted `typ`, if not the platform's; empty means absent."
     )

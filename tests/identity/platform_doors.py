@@ -15,6 +15,7 @@ from valetkey.identity.authenticator import Authenticator, Behind, Registered
 from valetkey.identity.bindings import AgentIdentity
 from valetkey.identity.exchange import Exchanged
 from valetkey.identity.keys import SigningKeys
+from valetkey.identity.oidc import Outside
 from valetkey.identity.platforms import PROFILES
 from valetkey.testing.issuer import LocalIssuer, dpop_proof, filled
 from valetkey.testing.replay import FixedBindings, MemoryUses, VariableTime
@@ -40,6 +41,7 @@ class Door:
     keys: SigningKeys = field(default_factory=SigningKeys.generate)
     dpop_key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256"))
     told: list[Exchanged] = field(default_factory=list)
+    outside: dict[str, Outside] = field(default_factory=dict)
 
     def registered(self) -> Registered:
         """The issuer as settings would register it, its keys taken from its address."""
@@ -59,7 +61,7 @@ class Door:
         }
         record = IssuerRecord(**filled(values, self.record))  # type: ignore[arg-type]
         rules = (TrustRule("refunds", "here", self.pins, ALLOWS),) if self.kind == "ci" else ()
-        return Registered((record,), rules)
+        return Registered((record,), rules, outside=self.outside)
 
     def token(self, header: Mapping[str, object] | None = None, /, **claims: object) -> str:
         """The platform's good token for us, with changes."""

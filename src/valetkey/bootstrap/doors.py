@@ -14,13 +14,16 @@ from valetkey.core.scope import Scope
 from valetkey.core.trust import Allowance, GroupMap, IssuerRecord, ResourceServer, TrustRule
 from valetkey.flows.introspect import introspect
 from valetkey.flows.tell_exchange import tell_exchange
+from valetkey.identity.api_server import Access, ApiServer
 from valetkey.identity.authenticator import Authenticator, Behind, Registered
 from valetkey.identity.bindings import StoredBindings
 from valetkey.identity.exchange import Exchanged
+from valetkey.identity.jwks import fetch_bounded, keys_of
 from valetkey.identity.keys import SigningKeys
 from valetkey.identity.minted_tokens import MintedTokens
+from valetkey.identity.oidc import Outside
 from valetkey.identity.platforms import PROFILES
-from valetkey.settings import Issuer, Roles, Rule, Settings
+from valetkey.settings import Cluster, Issuer, Roles, Rule, Settings
 
 
 def signing_keys(settings: Settings) -> SigningKeys:
@@ -39,6 +42,7 @@ def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
             ResourceServer(server.client_id, server.audience, _jwks(server.jwks_file))
             for server in settings.resource_servers
         ),
+        outside={one.name: _cluster(one.cluster) for one in settings.issuers if one.cluster},
     )
     tokens = MintedTokens(settings.external_url, keys)
 
@@ -80,7 +84,7 @@ def _issuer(issuer: Issuer) -> IssuerRecord:
         audience=issuer.audience,
         algorithms=frozenset(issuer.algorithms) or usual.algorithms,
         jwks_uri=issuer.jwks_uri,
-        jwks=_jwks(issuer.jwks_file) if issuer.jwks_file else None,
+        jwks_file=_checked(issuer.jwks_file) if issuer.jwks_file else None,
         typ=frozenset(issuer.typ) or usual.typ,
         max_age=issuer.max_age or usual.max_age,
         max_life=issuer.max_life or usual.max_life,
@@ -90,6 +94,23 @@ def _issuer(issuer: Issuer) -> IssuerRecord:
         uncheckable=frozenset(issuer.uncheckable),
         platform=issuer.platform,
     )
+
+
+def _checked(path: Path) -> str:
+    """A file of keys, looked at now, so that a wrong one is noticed at the start."""
+    keys_of(_jwks(path))
+    return str(path)
+
+
+def _cluster(cluster: Cluster) -> Outside:
+    """The API server that vouches; keys are fetched from it where they are its own."""
+    within = cluster.within.total_seconds()
+    server = ApiServer(Access(cluster.url, cluster.token_file, cluster.ca_file, within))
+
+    def fetch(url: str) -> bytes:
+        return server.fetch(url) if server.has(url) else fetch_bounded(url)
+
+    return Outside(fetch, server.vouch)
 
 
 def _rule(rule: Rule) -> TrustRule:

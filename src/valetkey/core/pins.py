@@ -11,13 +11,21 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 from valetkey.core.errors import TrustRuleTooWide
+from valetkey.core.spiffe import SpiffeId
 
-Platform = Literal["generic", "github-actions", "gitlab"]
+Platform = Literal["generic", "github-actions", "gitlab", "kubernetes", "spiffe", "aws"]
 
 GITHUB_PULL_REQUESTS: Final = frozenset(
     {"pull_request", "pull_request_target", "pull_request_review", "pull_request_review_comment"}
 )
 """Events that a fork may cause; the token does not say whether one did."""
+AWS_CLAIM: Final = "https://sts.amazonaws.com/"
+"""The claim under which AWS says all it knows besides the standard ones."""
+AWS_ACCOUNT_OF: Final = re.compile(
+    r"arn:aws[a-z-]*:iam::(?P<account>[0-9]{12}):(?:role|user)/[A-Za-z0-9+=,.@_/-]+"
+)
+"""An IAM role or user, as AWS writes it in `sub`."""
+_ACCOUNT: Final = ("namespace", "serviceaccount/name", "serviceaccount/uid")
 _WHERE: Final = (frozenset({"environment"}), frozenset({"ref", "ref_type"}))
 _BOOLEANS: Final = frozenset({"ref_protected", "environment_protected"})
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}")
@@ -50,6 +58,29 @@ def _gitlab(pins: Mapping[str, str]) -> None:
         raise TrustRuleTooWide('ref_protected and environment_protected are "true" or "false"')
 
 
+def _kubernetes(pins: Mapping[str, str]) -> None:
+    """The service account by its name and its uid: a name can be made again."""
+    _need(pins, *(f"kubernetes.io/{name}" for name in _ACCOUNT))
+
+
+def _spiffe(pins: Mapping[str, str]) -> None:
+    """One SPIFFE ID, whole."""
+    _need(pins, "sub")
+    try:
+        SpiffeId.parse(pins["sub"])
+    except ValueError as bad:
+        raise TrustRuleTooWide(str(bad)) from None
+
+
+def _aws(pins: Mapping[str, str]) -> None:
+    """One role or user; never what the asker may write."""
+    _need(pins, "sub")
+    if not AWS_ACCOUNT_OF.fullmatch(pins["sub"]):
+        raise TrustRuleTooWide("sub is the ARN of one role or user")
+    if any(name.startswith(f"{AWS_CLAIM}/request_tags") for name in pins):
+        raise TrustRuleTooWide("request_tags are what the asker writes; they prove nothing")
+
+
 def _need(pins: Mapping[str, str], *names: str) -> None:
     missing = [name for name in names if not pins.get(name)]
     if missing:
@@ -69,4 +100,7 @@ def _somewhere(pins: Mapping[str, str]) -> None:
 _RULES: Final[Mapping[Platform, Callable[[Mapping[str, str]], None]]] = {
     "github-actions": _github,
     "gitlab": _gitlab,
+    "kubernetes": _kubernetes,
+    "spiffe": _spiffe,
+    "aws": _aws,
 }

@@ -21,7 +21,8 @@ _ASYMMETRIC: Final = frozenset(
 )
 _PINNED_IDS: Final = (("repository_id", "repository_owner_id"), ("project_id", "namespace_id"))
 _CONDITIONS: Final = (("environment",), ("ref", "ref_type"))
-_FETCHABLE: Final = ("https://", "http://127.0.0.1:", "http://localhost:", "http://[::1]:")
+FETCHABLE: Final = ("https://", "http://127.0.0.1:", "http://localhost:", "http://[::1]:")
+"""How an address begins that we may fetch from: https, or http on loopback."""
 _ALWAYS_CHECKED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf"})
 
 
@@ -29,9 +30,9 @@ _ALWAYS_CHECKED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "j
 class IssuerRecord:
     """One registered issuer: where its keys are and what its tokens must look like.
 
-    `issuer` is compared with `iss` exactly. Keys come from `jwks_uri` or, without network, from
-    `jwks` (RFC 7517 set), never from the token. `audience` is the only `aud` accepted. `typ` is
-    the set of header types accepted, lower-case, where "" means absent. `max_age` bounds
+    `issuer` is compared with `iss` exactly. Keys come from `jwks_uri`, from the file `jwks_file`
+    or from `jwks` (RFC 7517 sets), never from the token. `audience` is the only `aud` accepted.
+    `typ` is the set of header types accepted, lower-case, where "" means absent. `max_age` bounds
     now - iat, `max_life` bounds exp - iat. `replay` says whether a proof is once-only by its
     `jti`, once-only by its hash, or reusable until it expires by the first key that used it.
 
@@ -49,6 +50,7 @@ class IssuerRecord:
     algorithms: frozenset[str]
     jwks_uri: str | None = None
     jwks: Mapping[str, object] | None = field(default=None, repr=False)
+    jwks_file: str | None = None
     typ: frozenset[str] = frozenset({"jwt", ""})
     max_age: timedelta = timedelta(minutes=10)
     max_life: timedelta = timedelta(hours=1)
@@ -60,9 +62,9 @@ class IssuerRecord:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a record that could not be checked safely."""
-        if (self.jwks_uri is None) == (self.jwks is None):
-            raise ValueError(f"issuer {self.name}: give one of jwks_uri and jwks")
-        if self.jwks_uri is not None and not self.jwks_uri.startswith(_FETCHABLE):
+        if [self.jwks_uri, self.jwks, self.jwks_file].count(None) != 2:
+            raise ValueError(f"issuer {self.name}: give one of jwks_uri and jwks_file")
+        if self.jwks_uri is not None and not self.jwks_uri.startswith(FETCHABLE):
             raise ValueError(f"issuer {self.name}: jwks_uri must be https, or http on loopback")
         if not self.algorithms or not self.algorithms <= _ASYMMETRIC:
             raise ValueError(f"issuer {self.name}: algorithms must be asymmetric and named")
@@ -179,15 +181,17 @@ def claims_match(pairs: Iterable[tuple[str, str]], claims: Mapping[str, object])
     that name.
     """
     wanted = list(pairs)
-    return bool(wanted) and all(_claim(claims, name) == value for name, value in wanted)
+    return bool(wanted) and all(claim_at(claims, name) == value for name, value in wanted)
 
 
-def _claim(claims: Mapping[str, object], name: str) -> object:
-    if name in claims or "/" not in name:
-        return claims.get(name)
-    head, _, rest = name.partition("/")
+def claim_at(claims: Mapping[str, object], name: str) -> object:
+    """A claim by its name, or a member inside an object by `claim/member`; None when absent."""
+    if name in claims:
+        return claims[name]
+    heads = [head for head in claims if name.startswith(f"{head}/")]
+    head = max(heads, key=len, default="")
     inside = claims.get(head)
-    return _claim(inside, rest) if isinstance(inside, Mapping) else None
+    return claim_at(inside, name[len(head) + 1 :]) if isinstance(inside, Mapping) else None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from valetkey.identity.keys import SigningKeys
 from valetkey.identity.metadata import authorization_server, protected_resource
 from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.identity.oauth import malformed, need, refused
-from valetkey.identity.oidc import ProofReader
+from valetkey.identity.oidc import Outside, ProofReader
 from valetkey.identity.replay import Uses, spend_with
 from valetkey.identity.tokens import AccessTokens
 
@@ -30,12 +30,16 @@ IntrospectLease = Callable[[str, ResourceServer], Mapping[str, object] | None]
 
 @dataclass(frozen=True)
 class Registered:
-    """Everything that configuration registers: issuers, rules, groups, resource servers."""
+    """Everything that configuration registers: issuers, rules, groups, resource servers.
+
+    `outside` says by issuers' names how keys are fetched and who vouches, where that is unusual.
+    """
 
     issuers: tuple[IssuerRecord, ...]
     rules: tuple[TrustRule, ...] = ()
     groups: GroupMap = field(default_factory=lambda: GroupMap({}))
     resource_servers: tuple[ResourceServer, ...] = ()
+    outside: Mapping[str, Outside] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Authenticator:
         self._tokens = AccessTokens(self._url, keys)
         self._minted = MintedTokens(url, keys)
         trust = Trust(registered.rules, behind.bindings, registered.groups)
-        reader = ProofReader.of(registered.issuers)
+        reader = ProofReader.of(registered.issuers, registered.outside)
         self._exchange = Exchange(self._url, reader, trust, self._tokens, behind.uses)
         client = ClientCredentials(self._url, behind.bindings, self._tokens, behind.uses)
         self._grants: Mapping[str, Grant] = {

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import httpx2
@@ -17,6 +18,7 @@ import httpx2
 from valetkey.core.errors import NotReady
 from valetkey.core.trust import IssuerRecord
 from valetkey.identity.jose import BadToken, VerifyingKey, strict_object, verifying_key
+from valetkey.identity.platforms import PROFILES
 
 LARGEST_SET: Final = 256 * 1024
 MOST_KEYS: Final = 100
@@ -40,10 +42,11 @@ class Pace:
     keep: float = 86_400.0
 
 
-def keys_of(jwks: Mapping[str, object]) -> Keys:
+def keys_of(jwks: Mapping[str, object], use: str = "sig") -> Keys:
     """The usable keys of a JWK Set by kid; raises BadToken when it is not a set.
 
     Keys that we cannot use are left out, and so is every key of a kid that is there twice.
+    Where a platform has a word of its own for `use`, only keys that say it are taken.
     """
     listed = jwks.get("keys")
     if not isinstance(listed, list) or len(listed) > MOST_KEYS:
@@ -54,10 +57,18 @@ def keys_of(jwks: Mapping[str, object]) -> Keys:
         kid = jwk.get("kid") if isinstance(jwk, dict) else None
         if isinstance(kid, str) and kids.count(kid) == 1:
             try:
-                found[kid] = verifying_key(jwk)
+                found[kid] = verifying_key(_for_signatures(jwk, use))
             except BadToken:
                 continue
     return found
+
+
+def _for_signatures(jwk: Mapping[str, object], use: str) -> Mapping[str, object]:
+    if use == "sig":
+        return jwk
+    if jwk.get("use") != use:
+        raise BadToken("the key is for something else")
+    return {**jwk, "use": "sig"}
 
 
 def fetch_bounded(url: str) -> bytes:
@@ -83,8 +94,17 @@ def fetch_bounded(url: str) -> bytes:
     return b"".join(parts)
 
 
+def read_file(path: str) -> bytes:
+    """The JSON document in a file, as much of it as a set may have; raises OSError."""
+    with Path(path).open("rb") as file:
+        return file.read(LARGEST_SET + 1)
+
+
 class KeySource:
-    """The keys of one issuer, from its record or from its JWKS address. Safe for threads."""
+    """The keys of one issuer, from its record, its JWKS address or its file. Safe for threads.
+
+    A file is read again as often as an address is asked, for platforms replace it.
+    """
 
     def __init__(
         self,
@@ -93,11 +113,12 @@ class KeySource:
         fetch: Callable[[str], bytes] = fetch_bounded,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = record.jwks_uri
+        self._url = record.jwks_uri or record.jwks_file
+        self._use = PROFILES[record.platform].key_use
         self._pace = pace
-        self._fetch = fetch
+        self._fetch = fetch if record.jwks_file is None else read_file
         self._monotonic = monotonic
-        self._keys: Keys = {} if record.jwks is None else keys_of(record.jwks)
+        self._keys: Keys = {} if record.jwks is None else keys_of(record.jwks, self._use)
         self._good_at = float("-inf")
         self._tried_at = float("-inf")
         self._one_fetch = threading.Lock()
@@ -131,7 +152,7 @@ class KeySource:
         try:
             if self._may_try():
                 self._tried_at = self._monotonic()
-                self._keys = keys_of(strict_object(self._fetch(url)))
+                self._keys = keys_of(strict_object(self._fetch(url)), self._use)
                 self._good_at = self._monotonic()
         except (OSError, BadToken):
             return

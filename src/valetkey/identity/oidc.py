@@ -7,7 +7,7 @@ signature. Once-only use is `replay`, what the subject may be here is `exchange`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -19,6 +19,7 @@ from valetkey.core.errors import (
     Unauthenticated,
     UntrustedIssuer,
 )
+from valetkey.core.spiffe import authority_of
 from valetkey.core.trust import IssuerRecord
 from valetkey.identity.jose import (
     BadToken,
@@ -29,7 +30,7 @@ from valetkey.identity.jose import (
     text,
     verified_claims,
 )
-from valetkey.identity.jwks import KeySource
+from valetkey.identity.jwks import KeySource, fetch_bounded
 from valetkey.identity.platforms import PROFILES
 from valetkey.identity.platforms.profile import Profile
 
@@ -73,44 +74,77 @@ class VerifiedProof:
         return tuple(sorted(unknown - self.record.accounted() - set(also)))
 
 
+@dataclass(frozen=True)
+class Outside:
+    """What stands behind an issuer: how its keys are fetched, who vouches for each of its proofs.
+
+    `vouch` raises Unauthenticated, or NotReady when nobody can be asked.
+    """
+
+    fetch: Callable[[str], bytes] = fetch_bounded
+    vouch: Callable[[VerifiedProof], None] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A registered issuer: its record, its keys, and who vouches for its proofs, if somebody."""
+
+    record: IssuerRecord
+    keys: KeySource
+    vouch: Callable[[VerifiedProof], None] | None = None
+
+    @classmethod
+    def of(cls, record: IssuerRecord, outside: Outside) -> Source:
+        """The source of a record; raises ValueError when its platform cannot be so."""
+        profile = PROFILES[record.platform]
+        profile.admits(record)
+        if profile.vouched and outside.vouch is None:
+            raise ValueError(f"issuer {record.name}: nobody is there to vouch for its tokens")
+        return cls(record, KeySource(record, fetch=outside.fetch), outside.vouch)
+
+
 class ProofReader:
     """Verifies proofs of registered issuers; an unknown issuer costs no network call."""
 
-    def __init__(self, sources: Mapping[str, tuple[IssuerRecord, KeySource]]) -> None:
-        """`sources` maps each registered `iss` to its record and keys."""
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        """`sources` maps each registered `iss` to what we have of it."""
         self._sources = sources
 
     @classmethod
-    def of(cls, records: Iterable[IssuerRecord]) -> ProofReader:
-        """A reader for these records; raises ValueError when an issuer is there twice."""
-        sources: dict[str, tuple[IssuerRecord, KeySource]] = {}
+    def of(
+        cls, records: Iterable[IssuerRecord], outside: Mapping[str, Outside] | None = None
+    ) -> ProofReader:
+        """A reader for these records, `outside` by their names.
+
+        Raises ValueError when an issuer is there twice, or is not as its platform demands.
+        """
+        sources: dict[str, Source] = {}
         for record in records:
             if record.issuer in sources:
                 raise ValueError(f"issuer {record.name}: registered twice")
-            PROFILES[record.platform].admits(record)
-            sources[record.issuer] = (record, KeySource(record))
+            behind = (outside or {}).get(record.name, Outside())
+            sources[record.issuer] = Source.of(record, behind)
         return cls(sources)
 
     def issuer_named(self, token: str) -> str | None:
         """The name of the registered issuer that an unverified token claims, for counting."""
         try:
-            named = read_compact(token).unverified_claims().get("iss")
-        except BadToken:
+            return self._select(read_compact(token).unverified_claims()).record.name
+        except (BadToken, UntrustedIssuer):
             return None
-        found = self._sources.get(named) if isinstance(named, str) else None
-        return None if found is None else found[0].name
 
     def read(self, token: str, jkt: str, now: datetime) -> VerifiedProof:
         """Verify a proof presented with the DPoP key `jkt`.
 
         Raises Unauthenticated, UntrustedIssuer, TokenExpired, ClockSkew, KeyMismatch, or
-        NotReady when the issuer's keys cannot be had.
+        NotReady when the issuer's keys cannot be had, or nobody can be asked to vouch for it.
         """
         try:
             jws = read_compact(token)
-            record, keys = self._select(jws.unverified_claims())
+            source = self._select(jws.unverified_claims())
+            record = source.record
             _check_header(jws, record)
-            claims = verified_claims(jws, keys.key(jws.kid()))
+            claims = verified_claims(jws, source.keys.key(jws.kid()))
             _check_shape(claims, record)
             PROFILES[record.platform].check(claims, record)
         except BadToken as bad:
@@ -118,13 +152,20 @@ class ProofReader:
         _check_times(claims, record, int(now.timestamp()))
         _check_binding(claims, jkt)
         _check_accounts(claims, record)
-        return VerifiedProof(record, claims, token)
+        proof = VerifiedProof(record, claims, token)
+        if source.vouch is not None:
+            source.vouch(proof)
+        return proof
 
-    def _select(self, unverified_claims: Mapping[str, object]) -> tuple[IssuerRecord, KeySource]:
+    def _select(self, unverified_claims: Mapping[str, object]) -> Source:
+        """By `iss`, or by the trust domain of a SPIFFE ID, for an SVID need not have `iss`."""
         named = unverified_claims.get("iss")
         found = self._sources.get(named) if isinstance(named, str) else None
         if found is None:
-            raise UntrustedIssuer()
+            authority = authority_of(unverified_claims.get("sub"))
+            found = self._sources.get(authority) if authority is not None else None
+            if found is None or found.record.platform != "spiffe":
+                raise UntrustedIssuer()
         return found
 
 
@@ -141,7 +182,8 @@ def _check_header(jws: UnverifiedJws, record: IssuerRecord) -> None:
 def _check_shape(claims: VerifiedClaims, record: IssuerRecord) -> None:
     text(claims, "sub")
     instant(claims, "exp")
-    instant(claims, "iat")
+    if "iat" in claims or PROFILES[record.platform].dated:
+        instant(claims, "iat")
     if "nbf" in claims:
         instant(claims, "nbf")
     if record.replay == "jti" or "jti" in claims:
@@ -163,7 +205,8 @@ def _check_login(claims: VerifiedClaims, record: IssuerRecord) -> None:
 
 
 def _check_times(claims: VerifiedClaims, record: IssuerRecord, now: int) -> None:
-    expires, issued = instant(claims, "exp"), instant(claims, "iat")
+    expires = instant(claims, "exp")
+    issued = instant(claims, "iat") if "iat" in claims else now
     if expires <= now:
         raise TokenExpired("the proof is past its end")
     if max(issued, instant(claims, "nbf") if "nbf" in claims else 0) > now + LEEWAY:

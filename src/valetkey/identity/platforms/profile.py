@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from valetkey.core.pins import Platform
-from valetkey.core.trust import IssuerKind, IssuerRecord, Replay
+from valetkey.core.trust import IssuerKind, IssuerRecord, Replay, claim_at
 from valetkey.identity.jose import BadToken, VerifiedClaims
 
 Claims = Mapping[str, object]
@@ -47,9 +47,11 @@ class Profile:
     `checked` are claims that `check` looks at or that rules are expected to pin; `ignored` are
     known to need no check; `uncheckable` refuse the proof by being there; any other claim is
     reported. Of claims that are objects, `inside` names the members that are accounted for.
-    `header` are the only header members accepted, None for the usual. `check` raises BadToken,
-    `check_record` ValueError. `must_pin` names claims of which the rule or binding that a proof
-    fits has to pin one; empty when this proof asks for none. `noted` are kept in history.
+    `header` are the only header members accepted, None for the usual, and `key_use` what its keys
+    say they are for. Its tokens always have `iat` if `dated`; if `vouched`, somebody outside must
+    vouch for each of them. `check` raises BadToken, `check_record` ValueError. `must_pin` names
+    claims of which the rule or binding that a proof fits has to pin one; empty when this proof
+    asks for none. `noted` are kept in history.
     """
 
     platform: Platform
@@ -60,6 +62,9 @@ class Profile:
     uncheckable: frozenset[str] = frozenset()
     inside: Mapping[str, frozenset[str]] = field(default_factory=dict)
     header: frozenset[str] | None = None
+    key_use: str = "sig"
+    dated: bool = True
+    vouched: bool = False
     check: Callable[[VerifiedClaims, IssuerRecord], None] = _any_claims
     check_record: Callable[[IssuerRecord], None] = _any_record
     must_pin: Callable[[Claims], frozenset[str]] = _nothing
@@ -84,7 +89,7 @@ class Profile:
 
     def worth_noting(self, claims: Claims) -> dict[str, str]:
         """Those verified claims that tell later which job or pod it was."""
-        found = {name: claims.get(name) for name in self.noted}
+        found = {name: claim_at(claims, name) for name in self.noted}
         return {name: value for name, value in found.items() if isinstance(value, str) and value}
 
 

@@ -44,6 +44,7 @@ class Server(Section):
     threads: int = Field(40, ge=4, le=200, description="Requests worked on at the same time.")
     tls_certificate_file: Path | None = Field(None, description="Certificate, for TLS of our own.")
     tls_key_file: Path | None = Field(None, description="Its private key.")
+    dpop_nonces: bool = Field(False, description="Demand a nonce of ours in every DPoP proof.")
 
 
 class OpenBao(Section):

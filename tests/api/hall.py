@@ -20,6 +20,7 @@ from valetkey.core.trust import Allowance, GroupMap, IssuerRecord, ResourceServe
 from valetkey.identity.authenticator import Authenticator, Behind, Registered
 from valetkey.identity.bindings import StoredBindings
 from valetkey.identity.keys import SigningKeys
+from valetkey.identity.nonces import Nonces
 from valetkey.identity.tokens import AccessTokens
 from valetkey.ports import Store, Trouble
 from valetkey.testing.brokers import Stage
@@ -110,7 +111,13 @@ class Visitor:
 class Hall:
     """An installation behind HTTP; a context manager is `opened`."""
 
-    def __init__(self, stack: ExitStack, store: Store | None = None, **doors: Any) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        store: Store | None = None,
+        nonces: Nonces | None = None,
+        **doors: Any,
+    ) -> None:
         self.stage = Stage(store)
         self.keys = SigningKeys.generate()
         self.issuers = {
@@ -125,6 +132,7 @@ class Hall:
             self.stage.broker.store,
             StoredBindings(self.stage.broker.store),
             self.stage.broker.store.now,
+            nonces=nonces,
         )
         self.authenticator = Authenticator(US, self.keys, self._registered(), behind)
         known = Doors(US, {RULE.name: RULE}, self.issuers["people"].url, "valetkey-cli", **doors)

@@ -133,8 +133,11 @@ def start(broker: FakeBroker) -> ThreadingHTTPServer:
             query = dict(parse_qsl(where.query))
             call = Call(self.command, where.path, query, headers, body, claims)
             status, answer = broker.answer(call)
-            raw = json.dumps(answer).encode()
+            told = {name: value for name, value in answer.items() if name != "DPoP-Nonce"}
+            raw = json.dumps(told).encode()
             self.send_response(status)
+            if "DPoP-Nonce" in answer:
+                self.send_header("DPoP-Nonce", answer["DPoP-Nonce"])
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()

@@ -246,3 +246,26 @@ def test_a_login_that_is_over_says_to_log_in_again(person: Terminal, broker: Fak
     done = person.run("agent", "accept", "refund-bot")
     assert done.exit_code == 1
     assert "Log in again" in done.stderr
+
+
+def test_a_nonce_that_the_broker_asks_for_is_put_into_the_proof(
+    bot: Terminal, broker: FakeBroker
+) -> None:
+    """At the token endpoint and at the call, once each; the platform's proof is the same."""
+    challenge = problem("use_dpop_nonce", 400, **{"DPoP-Nonce": "first"})
+    broker.on("POST /oauth2/token", (400, challenge), (200, broker.token()))
+    broker.on(ROUTE, (401, problem("use_dpop_nonce", 401, **{"DPoP-Nonce": "second"})), NONE)
+    assert bot.run(*LIST).exit_code == 0
+    asked = broker.made("POST /oauth2/token")
+    assert [call.proof.get("nonce") for call in asked] == [None, "first"]
+    assert asked[0].form == asked[1].form
+    assert [call.proof.get("nonce") for call in broker.made(ROUTE)] == ["first", "second"]
+
+
+def test_a_broker_that_never_takes_its_own_nonce_is_asked_twice(
+    bot: Terminal, broker: FakeBroker
+) -> None:
+    """And then it is a refusal, not a loop."""
+    broker.on(ROUTE, (401, problem("use_dpop_nonce", 401, **{"DPoP-Nonce": "same"})))
+    assert bot.run(*LIST).exit_code == 1
+    assert len(broker.made(ROUTE)) == 2

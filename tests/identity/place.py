@@ -20,6 +20,7 @@ from valetkey.identity.authenticator import Authenticator, Behind, Registered
 from valetkey.identity.bindings import AgentIdentity
 from valetkey.identity.exchange import Exchanged
 from valetkey.identity.keys import SigningKeys
+from valetkey.identity.nonces import Nonces
 from valetkey.testing.issuer import Key, LocalIssuer, compact, dpop_proof, filled, public_jwk
 from valetkey.testing.replay import FixedBindings, MemoryUses, VariableTime
 
@@ -70,6 +71,7 @@ class Place:
     server_key: ECKey = field(default_factory=ec_key)
     dpop_key: ECKey = field(default_factory=ec_key)
     changes: dict[str, object] = field(default_factory=dict)
+    nonces: Nonces | None = None
     told: list[Exchanged] = field(default_factory=list)
 
     @classmethod
@@ -116,7 +118,9 @@ class Place:
 
     def replica(self) -> Authenticator:
         """A replica: its own authenticator over the shared keys, store and time."""
-        behind = Behind(self.uses, self.bindings, self.time.now, self.told.append)
+        behind = Behind(
+            self.uses, self.bindings, self.time.now, self.told.append, nonces=self.nonces
+        )
         return Authenticator(US, self.keys, self.registered(), behind)
 
     @property

@@ -51,8 +51,10 @@ class DpopKey:
         """The key's RFC 7638 thumbprint, which our tokens are bound to (`cnf.jkt`)."""
         return self._key.thumbprint()
 
-    def make_proof(self, method: str, url: str, access_token: str | None = None) -> str:
-        """A fresh proof for one request: its method, URL without query, and access token."""
+    def make_proof(
+        self, method: str, url: str, access_token: str | None = None, nonce: str | None = None
+    ) -> str:
+        """A fresh proof for one request: its method, URL without query, access token and nonce."""
         claims: dict[str, object] = {
             "jti": secrets.token_urlsafe(16),
             "htm": method,
@@ -61,6 +63,8 @@ class DpopKey:
         }
         if access_token is not None:
             claims["ath"] = _hash(access_token)
+        if nonce is not None:
+            claims["nonce"] = nonce
         header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": dict(self._public)}
         return jwt.encode(header, claims, self._key, algorithms=["ES256"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Session:
         self._source = source
         self._keep_in = keep_in
         self._token = self._kept()
+        self._nonce: str | None = None
         self._renewing = threading.Lock()
 
     def send(
@@ -79,9 +80,27 @@ class Session:
     def _send(self, method: str, path: str, json: object, headers: Mapping[str, str]) -> Answer:
         token = self.access_token()
         url = self.base_url + path
-        proof = self._key.make_proof(method, url, token)
-        signed = {"Authorization": f"DPoP {token}", "DPoP": proof, **headers}
-        return self.wire.send(method, url, signed, json=json)
+
+        def sent(nonce: str | None) -> Answer:
+            proof = self._key.make_proof(method, url, token, nonce)
+            signed = {"Authorization": f"DPoP {token}", "DPoP": proof, **headers}
+            return self.wire.send(method, url, signed, json=json)
+
+        return self._with_nonce(sent)
+
+    def _with_nonce(self, sent: Callable[[str | None], Answer]) -> Answer:
+        """Send with the nonce we know, and once more when the broker names another (RFC 9449, 8).
+
+        Nothing has happened then: a proof is looked at before anything else.
+        """
+        try:
+            return sent(self._nonce)
+        except Refusal as no:
+            named = no.extra.get("dpop_nonce")
+            if no.code != "use_dpop_nonce" or not isinstance(named, str) or named == self._nonce:
+                raise
+        self._nonce = named
+        return sent(named)
 
     def access_token(self) -> str:
         """A token that still lasts, exchanged anew when needed, once however many threads ask."""
@@ -100,8 +119,12 @@ class Session:
             "subject_token_type": proof.token_type,
         }
         asked_at = time.time()
-        headers = {"DPoP": self._key.make_proof("POST", url)}
-        body = self.wire.send("POST", url, headers, form=form).body
+
+        def sent(nonce: str | None) -> Answer:
+            headers = {"DPoP": self._key.make_proof("POST", url, nonce=nonce)}
+            return self.wire.send("POST", url, headers, form=form)
+
+        body = self._with_nonce(sent).body
         return AccessToken(str(body["access_token"]), asked_at + float(body["expires_in"]))
 
     def _kept(self) -> AccessToken | None:

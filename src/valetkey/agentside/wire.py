@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 PATIENCE = 40.0
 """Seconds to wait for an answer: longer than the broker's own `answer_within`."""
 
+_TOLD = {"retry_after": "retry-after", "dpop_nonce": "dpop-nonce"}
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -85,7 +86,7 @@ class Wire:
             raise Unreachable(f"no answer from {_origin(url)}: {type(lost).__name__}") from None
         body = _object(answer)
         if not answer.is_success:
-            raise Refusal(answer.status_code, _with_retry_after(answer, body))
+            raise Refusal(answer.status_code, _with_headers(answer, body))
         return Answer(answer.status_code, body)
 
     def close(self) -> None:
@@ -114,9 +115,9 @@ def _object(answer: httpx2.Response) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _with_retry_after(answer: httpx2.Response, body: dict[str, Any]) -> dict[str, Any]:
-    header = answer.headers.get("retry-after")
-    return {"retry_after": header, **body} if header else body
+def _with_headers(answer: httpx2.Response, body: dict[str, Any]) -> dict[str, Any]:
+    told = {name: answer.headers.get(header) for name, header in _TOLD.items()}
+    return {**{name: value for name, value in told.items() if value}, **body}
 
 
 def _seconds(value: object) -> float | None:

@@ -21,6 +21,7 @@ from valetkey.identity.exchange import Exchanged
 from valetkey.identity.jwks import fetch_bounded, keys_of
 from valetkey.identity.keys import SigningKeys
 from valetkey.identity.minted_tokens import MintedTokens
+from valetkey.identity.nonces import Nonces
 from valetkey.identity.oidc import Outside
 from valetkey.identity.platforms import PROFILES
 from valetkey.settings import Cluster, Issuer, Roles, Rule, Settings
@@ -62,8 +63,16 @@ def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
         now=house.store.now,
         told=told,
         introspect_lease=about_lease,
+        nonces=_nonces(house),
     )
     return Authenticator(settings.external_url, keys, registered, behind)
+
+
+def _nonces(house: House) -> Nonces | None:
+    """Those of this installation, if proofs must hold them; replicas share the key already."""
+    broker = house.broker
+    wanted = house.settings.server.dpop_nonces
+    return Nonces(broker.fingerprint, broker.older_fingerprints) if wanted else None
 
 
 def trust_rules(settings: Settings) -> dict[str, TrustRule]:

@@ -60,6 +60,17 @@ class InvalidDpopProof(BrokerError):
     next_action = "Send one DPoP proof made for exactly this method, URL and token."
 
 
+class UseDpopNonce(BrokerError):
+    """The DPoP proof must hold a nonce of ours."""
+
+    code = "use_dpop_nonce"
+    next_action = "Send the request again with the answer's DPoP-Nonce in the proof's `nonce`."
+
+    def __init__(self, detail: str = "", *, nonce: str = "") -> None:
+        super().__init__(detail)
+        self.nonce = nonce
+
+
 class KeyMismatch(BrokerError):
     """The token is bound to another key than the one that signed."""
 

@@ -19,6 +19,7 @@ from valetkey.identity.jose import instant
 from valetkey.identity.keys import SigningKeys
 from valetkey.identity.metadata import authorization_server, protected_resource
 from valetkey.identity.minted_tokens import MintedTokens
+from valetkey.identity.nonces import Nonces
 from valetkey.identity.oauth import malformed, need, refused
 from valetkey.identity.oidc import Outside, ProofReader
 from valetkey.identity.replay import Uses, spend_with
@@ -48,7 +49,7 @@ class Behind:
 
     `told` hears of every token before it leaves (a fact is written there; if it raises, no token
     leaves). `introspect_lease` answers for tokens that were minted as credentials, None for
-    those it does not know.
+    those it does not know. With `nonces` every DPoP proof must hold one.
     """
 
     uses: Uses
@@ -56,6 +57,7 @@ class Behind:
     now: Callable[[], datetime]
     told: Callable[[Exchanged], None] = lambda exchanged: None
     introspect_lease: IntrospectLease = lambda token, server: None
+    nonces: Nonces | None = None
 
 
 class Authenticator:
@@ -91,12 +93,12 @@ class Authenticator:
         """Who makes this call: our token under the DPoP scheme, with a proof used once.
 
         `url` is built from the configured external address. Raises Unauthenticated,
-        TokenExpired, InvalidDpopProof, ClockSkew, KeyMismatch or ProofReplayed.
+        TokenExpired, InvalidDpopProof, UseDpopNonce, ClockSkew, KeyMismatch or ProofReplayed.
         """
         now = self._behind.now()
         token = _presented(authorization)
         caller = self._tokens.verify(token, now)
-        proof = verify_dpop(Sent(dpop, method, url), now, token, caller.jkt)
+        proof = verify_dpop(self._sent(dpop, method, url), now, token, caller.jkt)
         spend_with(self._behind.uses, caller.token_id, (proof.jkt, proof.jti), proof.until)
         return caller
 
@@ -110,9 +112,12 @@ class Authenticator:
         grant = self._grants.get(need(form, "grant_type"))
         if grant is None:
             raise malformed("this grant is not offered", "unsupported_grant_type")
-        exchanged = grant(form, Sent(dpop, "POST", url), self._behind.now())
+        exchanged = grant(form, self._sent(dpop, "POST", url), self._behind.now())
         self._behind.told(exchanged)
         return exchanged.response
+
+    def _sent(self, dpop: Sequence[str], method: str, url: str) -> Sent:
+        return Sent(dpop, method, url, self._behind.nonces)
 
     def authenticate_resource_server(self, form: Mapping[str, str]) -> ResourceServer:
         """The registered resource server that signed the form's `client_assertion`."""

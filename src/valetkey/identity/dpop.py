@@ -1,4 +1,4 @@
-"""Proof of possession for each request (DPoP, RFC 9449 section 4.3; no server nonces)."""
+"""Proof of possession for each request (DPoP, RFC 9449 section 4.3)."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from valetkey.identity.jose import (
     verified_claims,
     verifying_key,
 )
+from valetkey.identity.nonces import Nonces
 from valetkey.identity.oauth import refused
 
 ALGORITHMS: Final = ("ES256", "EdDSA", "Ed25519")
@@ -39,11 +40,13 @@ class Sent:
     """One request as it reached us: its DPoP headers, method, and URL.
 
     The URL is built from the configured external address, never from Host or X-Forwarded-*.
+    With `nonces` the proof must hold one of them.
     """
 
     proofs: Sequence[str]
     method: str
     url: str
+    nonces: Nonces | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def verify_dpop(
     """Check everything about the proof of one request but that it is used once.
 
     With `access_token` its hash must be in the proof, with `jkt` the key must be that one.
-    Raises InvalidDpopProof, ClockSkew (outside 60 s either way) or KeyMismatch.
+    Raises InvalidDpopProof, ClockSkew (outside 60 s either way), KeyMismatch or UseDpopNonce.
     """
     if len(sent.proofs) != 1:
         raise InvalidDpopProof("exactly one DPoP header is needed")
@@ -81,6 +84,8 @@ def verify_dpop(
         _check_token(claims, access_token)
     if jkt is not None and not hmac.compare_digest(proof.jkt, jkt):
         raise KeyMismatch()
+    if sent.nonces is not None:
+        sent.nonces.check(claims, now)
     return proof
 
 

@@ -14,6 +14,7 @@ from valetkey.core.errors import (
     NotReady,
     RateLimited,
     StoreUnavailable,
+    UseDpopNonce,
 )
 
 OAuthCode = Literal[
@@ -24,11 +25,17 @@ OAuthCode = Literal[
     "invalid_target",
     "invalid_authorization_details",
     "invalid_dpop_proof",
+    "use_dpop_nonce",
     "unsupported_grant_type",
     "access_denied",
 ]
 ELSEWHERE: Final = "scopes are asked for at POST /v1/credentials"
 LARGEST_FORM: Final = 32 * 1024
+_OWN: Final[dict[type[BrokerError], OAuthCode]] = {
+    AgentDisabled: "access_denied",
+    Killed: "access_denied",
+    UseDpopNonce: "use_dpop_nonce",
+}
 _NOT_OAUTH: Final = (NotReady, StoreUnavailable, RateLimited)
 
 
@@ -39,8 +46,8 @@ def refused(because: BrokerError, code: OAuthCode, issuer: str | None = None) ->
     of our own (NotReady, StoreUnavailable, RateLimited) has no such code and stays as it is.
     """
     if not isinstance(because, _NOT_OAUTH):
-        denied = isinstance(because, AgentDisabled | Killed)
-        because.extra.setdefault("oauth_error", "access_denied" if denied else code)
+        own = next((word for kind, word in _OWN.items() if isinstance(because, kind)), code)
+        because.extra.setdefault("oauth_error", own)
     if issuer is not None:
         because.extra.setdefault("issuer", issuer)
     return because

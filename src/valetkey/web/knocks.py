@@ -7,7 +7,7 @@ import threading
 import time
 from datetime import timedelta
 
-from valetkey.core.errors import BrokerError, StoreUnavailable
+from valetkey.core.errors import BrokerError, StoreUnavailable, UseDpopNonce
 from valetkey.core.facts import Fact, FactKind
 from valetkey.ports import Store
 from valetkey.web.metrics import Metrics
@@ -34,6 +34,8 @@ class Knocks:
 
         `issuer` is the name of a registered issuer, if one was found responsible.
         """
+        if isinstance(error, UseDpopNonce):
+            return  # a proof that was good but for what we had not told
         self._metrics.knocks.labels(error.code).inc()
         source = self._new_source(f"{issuer} {source_of(host)}")
         if source is None:

@@ -28,6 +28,7 @@ STATUS: Final[Mapping[type[BrokerError], int]] = {
     errors.ProofReplayed: 401,
     errors.InvalidDpopProof: 401,
     errors.KeyMismatch: 401,
+    errors.UseDpopNonce: 401,
     errors.UnknownAgent: 401,
     errors.FreshLoginRequired: 401,
     errors.WrongDoor: 403,
@@ -200,6 +201,8 @@ def _headers(error: BrokerError, status: int) -> dict[str, str]:
         headers["Retry-After"] = str(math.ceil(wait))
     if status == 401:
         headers["WWW-Authenticate"] = _challenge(error)
+    if isinstance(error, errors.UseDpopNonce):
+        headers["DPoP-Nonce"] = error.nonce
     if status == 413:
         headers["Connection"] = "close"
     return headers
@@ -218,4 +221,6 @@ def _challenge(error: BrokerError) -> str:
         return 'DPoP error="insufficient_user_authentication", max_age="300"'
     dpop = isinstance(error, (errors.InvalidDpopProof, errors.ProofReplayed))
     code = "invalid_dpop_proof" if dpop else "invalid_token"
+    if isinstance(error, errors.UseDpopNonce):
+        code = error.code
     return f'DPoP error="{code}", algs="{DPOP_ALGORITHMS}"'

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from valetkey.core.errors import BrokerError
+from valetkey.flows.probe import last_probes, probe, probed_targets
 from valetkey.flows.reassert import reassert
 from valetkey.flows.reconcile import leads, reconcile
 from valetkey.flows.sweep import sweep
@@ -26,25 +28,33 @@ from valetkey.ports import Broker, Duty
 
 log = structlog.get_logger()
 BATCH = 64
+MOST_PROBES = 16
 
 
 @dataclass(frozen=True)
 class Beats:
-    """How often each duty is done."""
+    """How often each duty is done; zero is never."""
 
     tick: timedelta = timedelta(seconds=1)
     reconcile: timedelta = timedelta(minutes=1)
     upkeep: timedelta = timedelta(seconds=30)
+    probe: timedelta = timedelta(0)
 
 
 @dataclass
 class Clockwork:
-    """The duties of one replica, and when each was last done without trouble (monotonic)."""
+    """The duties of one replica, and when each was last done without trouble (monotonic).
+
+    outcomes: what the last probe of each target came to, whoever made it. took: seconds of the
+    last one that was made here.
+    """
 
     broker: Broker
     beats: Beats
     upkeep: Callable[[], None] = lambda: None
     last_done: dict[str, float] = field(default_factory=dict)
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+    took: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         usual = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -59,9 +69,11 @@ class Clockwork:
             "reassert": (self.look_again, self.beats.tick),
             "reconcile": (self.compare, self.beats.reconcile),
             "upkeep": (self.upkeep, self.beats.upkeep),
+            "probe": (self.try_targets, self.beats.probe),
         }
         for name, (duty, every) in duties.items():
-            seconds = every.total_seconds()
+            if not (seconds := every.total_seconds()):
+                continue
             self.last_done[name] = time.monotonic()
             run = self._done(name, duty)
             self._scheduler.add_job(run, "interval", seconds=seconds, jitter=seconds / 4)
@@ -127,6 +139,25 @@ class Clockwork:
         """See that what was refused still is."""
         reassert(self.broker)
 
+    def try_targets(self) -> None:
+        """Probe, side by side, every target that no other replica leads in this turn.
+
+        One that hangs keeps no other waiting. They have no connections kept for them.
+        """
+        led = [x for x in probed_targets(self.broker) if self._leads_probe(x)]
+        if led:
+            with ThreadPoolExecutor(min(len(led), MOST_PROBES), "probe") as threads:
+                for target in led:
+                    threads.submit(self._guarded, "probe", partial(self._probe, target))
+        self.outcomes = {x: told.fact.outcome for x, told in last_probes(self.broker).items()}
+
+    def _leads_probe(self, target: str) -> bool:
+        return leads(self.broker, f"probe {target}", self.beats.probe)
+
+    def _probe(self, target: str) -> None:
+        if not self._stopping.is_set() and (seen := probe(self.broker, target)) is not None:
+            self.took[target] = seen.seconds
+
     def late(self) -> str | None:
         """Why this replica is not to be trusted with time: its sweep has not run for long."""
         since = time.monotonic() - self.last_done.get("sweep", time.monotonic())
@@ -152,14 +183,18 @@ class Clockwork:
         """The duty, which never ends the metronome, and notes when it was done."""
 
         def run() -> None:
-            try:
-                with self.broker.store.urgent():
-                    duty()
-            except BrokerError as trouble:
-                log.warning("clockwork.trouble", duty=name, code=trouble.code)
-            except Exception as defect:  # noqa: BLE001 - a defect must not stop the clock
-                log.error("clockwork.defect", duty=name, problem=type(defect).__name__)
-            else:
-                self.last_done[name] = time.monotonic()
+            with self.broker.store.urgent():
+                self._guarded(name, duty)
 
         return run
+
+    def _guarded(self, name: str, duty: Callable[[], object]) -> None:
+        """Do it, whatever goes wrong with it, and note when it was done."""
+        try:
+            duty()
+        except BrokerError as trouble:
+            log.warning("clockwork.trouble", duty=name, code=trouble.code)
+        except Exception as defect:  # noqa: BLE001 - a defect must not stop the clock
+            log.error("clockwork.defect", duty=name, problem=type(defect).__name__)
+        else:
+            self.last_done[name] = time.monotonic()

@@ -186,6 +186,9 @@ class Times(Section):
         timedelta(seconds=10), description="Between trials of a target that does not answer."
     )
     reconcile_every: timedelta = Field(timedelta(minutes=1), description="Between comparisons.")
+    probe_every: timedelta = Field(
+        timedelta(minutes=1), ge=timedelta(0), description="Between probes; 0 is never."
+    )
     reload_every: timedelta = Field(timedelta(seconds=30), description="Between looks at files.")
     longest_retry: timedelta = Field(timedelta(minutes=5), description="Between ending retries.")
     stuck_after: timedelta = Field(timedelta(minutes=15), description="Before a human is called.")

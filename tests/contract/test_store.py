@@ -576,3 +576,20 @@ def test_somebody_can_lead_a_duty(store: Store) -> None:
     for _ in range(2):
         with store.transaction() as tx:
             assert tx.try_lead("reconcile fake")
+
+
+def test_what_has_not_ended_of_a_targets_probes_is_found(
+    grounded: Store, some: Examples
+) -> None:
+    """Ended ones, those of callers and those of other targets are not."""
+    nobody: dict[str, object] = {"grant_id": None, "task_id": None, "agent_id": None, "owner": ""}
+    over: dict[str, object] = {"state": LeaseState.ENDED, "proof": Proof.VERIFIED, "due_at": None}
+    with grounded.transaction() as tx:
+        tx.add_lease(some.lease(1, cut_by="scope"))
+        tx.add_lease(some.lease(2, cut_by="probe", **nobody))
+        tx.add_lease(some.lease(3, cut_by="probe", target="other-db", **nobody))
+        tx.add_lease(some.lease(4, cut_by="probe", ended_at=some.now, **over, **nobody))
+        tx.add_lease(some.lease(5, cut_by="probe", state=LeaseState.STUCK, **nobody))
+    with grounded.transaction() as tx:
+        found = tx.unended_probes("orders-db")
+    assert [lease.id for lease in found] == [some.lease(2).id, some.lease(5).id]

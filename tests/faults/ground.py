@@ -61,6 +61,7 @@ SCALE: Mapping[str, object] = {
     "answer_within": 2,
     "tick": "PT0.2S",
     "reconcile_every": 600,
+    "probe_every": 0,
     "hung_after": "PT1.5S",
     "leave_alone": 1,
     "longest_retry": 2,
@@ -73,6 +74,7 @@ STRETCH = 1 if SHORTENED else 12
 READ = "orders-db:read{region=eu}"
 WRITE = "orders-db:write{region=eu}"
 GLANCE = "orders-db:glance{region=eu}"
+PROBED = "probe: read{region=eu}\nscopes:\n"
 HEARD = """
   glance:
     summary: As read, for whoever says at once that it came.
@@ -242,7 +244,7 @@ def write_files(stack: Stack, folder: Path) -> None:
     shutil.copytree(sample / "catalogue", folder / "catalogue", ignore=without_aws)
     orders = folder / "catalogue" / "orders-db.yaml"
     text = orders.read_text().replace("5432", str(stack.postgres.port))
-    orders.write_text(text.rstrip() + HEARD)
+    orders.write_text(text.replace("scopes:\n", PROBED, 1).rstrip() + HEARD)
     (folder / "policies").mkdir()
     (folder / "policies" / "all.cedar").write_text(EVERYTHING_ALLOWED)
     write_private(folder / "app.url", sqlalchemy_url(stack.app_dsn()))
@@ -260,7 +262,7 @@ def write_files(stack: Stack, folder: Path) -> None:
             "address": stack.openbao.address,
             "identity_token_file": str(stack.identity_token_file),
         },
-        "times": dict(SCALE) if SHORTENED else {},
+        "times": dict(SCALE) if SHORTENED else {"probe_every": 0},
         "limits": {"leases_per_task": 1000, "leases_per_agent": 1000, "rate": 1000, "burst": 1000},
     }
     (folder / "valetkey.yaml").write_text(yaml.safe_dump(settings))

@@ -2,7 +2,7 @@
 
     python -m tests.faults.worker CONFIG AGENT ACT
 
-ACT is `issue`, `end`, `kill`, `renew` or `churn`. One JSON line for each thing a client receives:
+ACT is `issue`, `end`, `kill`, `renew`, `churn`, `probe` or `probe-second`. One JSON line for each thing a client receives:
 {"task"}, {"lease", "secret"}, {"ended"}, {"error"}. After handing out a credential, `end`,
 `kill` and `renew` wait for a line on standard input, so that the one who reads us can open a
 session first.
@@ -25,6 +25,7 @@ from valetkey.core.principal import Caller
 from valetkey.core.task import Task
 from valetkey.flows.end_task import end_task
 from valetkey.flows.kill import kill, kill_now
+from valetkey.flows.probe import probe
 from valetkey.flows.renew import renew
 
 
@@ -87,12 +88,19 @@ def churn(house: House, bot: Caller) -> NoReturn:
         tell(ended=end_task(house.broker, bot, task.id).complete)
 
 
+def probed(house: House, target: str) -> None:
+    """The broker's own probe of a target."""
+    tell(probed=probe(house.broker, target) is not None)
+
+
 ACTS: dict[str, Callable[[House, Caller], None]] = {
     "issue": issue,
     "end": end,
     "kill": killed,
     "renew": renewed,
     "churn": churn,
+    "probe": lambda house, _: probed(house, "orders-db"),
+    "probe-second": lambda house, _: probed(house, "second-db"),
 }
 
 

@@ -11,6 +11,8 @@ KNOWN = {
     "issue.written": "the lease is committed, the minter not called",
     "issue.minted": "the credential exists, nothing says so yet",
     "issue.activated": "the lease is active, nothing was answered",
+    "probe.written": "the probe's lease is committed, the minter not called",
+    "probe.minted": "the probe's credential exists, nothing says so yet",
     "renew.written": "the record says the longest it may live, the back end is not asked",
     "renew.renewed": "the back end renewed it, nothing says so yet",
     "mint.role_written": "OpenBao knows the role, nobody has read a credential",

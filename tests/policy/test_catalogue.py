@@ -86,6 +86,11 @@ ORDERS_FAULTS = {
     "identifier": ("{enum: [eu, us]}", "{kind: identifier}", 19, "must be an enum"),
     "no limit": ("CONNECTION LIMIT 4 ", "", 19, "lacks CONNECTION LIMIT"),
     "lane": ("orders-1,", "orders-0,", 9, "twice"),
+    "probe text": ("scopes:", "probe: read region\nscopes:", 12, "not one of the scopes"),
+    "probe unknown": ("scopes:", "probe: drop\nscopes:", 12, "not one of the scopes"),
+    "probe incomplete": ("scopes:", "probe: read\nscopes:", 12, "exactly these parameters"),
+    "probe value": ("scopes:", "probe: read{region=mars}\nscopes:", 12, "not a valid enum"),
+    "probe mutates": ("scopes:", "probe: write{region=eu}\nscopes:", 12, "mutates"),
     "list": ("data_classes: [pii]", "data_classes: pii", 5, "must be a list"),
     "version": ("server_version: 17", "server_version: 15", 20, "IN ROLE"),
     "name": ("target: orders-db", "target: Orders DB", 2, "not well formed"),
@@ -109,6 +114,23 @@ def test_each_fault_is_told_with_file_and_line(folder: Path, name: str) -> None:
     assert found, faults(folder)
     assert found[0].file == str(path)
     assert abs(found[0].line - line) <= 1, found
+
+
+def test_a_probe_is_a_scope_with_all_its_parameters(folder: Path, catalogue: Catalogue) -> None:
+    """It is read with its target's name, and only its being there changes the digest."""
+    assert catalogue.targets["orders-db"].probe is None
+    change(folder / "orders-db.yaml", "scopes:", "probe: read{region=eu}\nscopes:")
+    loaded = load_catalogue(folder)
+    assert loaded.targets["orders-db"].probe == Scope.parse("orders-db:read{region=eu}")
+    assert loaded.digest != catalogue.digest
+
+
+def test_what_cannot_be_ended_at_once_is_not_probed(folder: Path) -> None:
+    """A token that works until its time is over would be made each minute and left to live."""
+    change(folder / "archive-api.yaml", "scopes:", "probe: fetch\nscopes:")
+    assert [x.message for x in faults(folder)] == [
+        "probe: what this minter makes cannot be ended at once"
+    ]
 
 
 def test_all_faults_are_told_at_once_and_nothing_is_loaded(folder: Path) -> None:

@@ -180,7 +180,8 @@ def build_house(
         platforms={issuer.name: issuer.platform for issuer in settings.issuers},
         failpoint=failpoint_of(os.environ.get(FAILPOINT)),
     )
-    beats = Beats(settings.times.tick, settings.times.reconcile_every, settings.times.reload_every)
+    times = settings.times
+    beats = Beats(times.tick, times.reconcile_every, times.reload_every, times.probe_every)
     closers = (database.close,) if database is not None else ()
     clockwork = Clockwork(broker, beats, lambda: _upkeep(broker, store, active))
     return House(settings, broker, store, active, lanes, clockwork, sign, closers)

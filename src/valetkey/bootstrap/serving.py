@@ -61,7 +61,8 @@ def application(settings: Settings) -> tuple[FastAPI, House]:
     )
     authenticator = authenticator_of(house, signing_keys(settings))
     health = Recent(_logged(house.troubles), lambda: [_UNANSWERED])
-    watch = Watch(health, Recent(house.store.counts, _not_counted), metrics, house.lanes)
+    counts = Recent(house.store.counts, _not_counted)
+    watch = Watch(health, counts, metrics, house.lanes, house.clockwork)
     hooks = Hooks(begin=house.clockwork.start, end=house.close)
     return create_app(house.broker, authenticator, doors, watch, hooks), house
 

@@ -132,16 +132,20 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool, days: float) 
     def run(house: House) -> int:
         broken = [vars(violation) for violation in look(house.broker, timedelta(days=days))]
         unready = [str(trouble) for trouble in house.troubles()]
+        failing = _failing_probes(house) if house.settings.times.probe_every else {}
         told = {
             "checked": list(CHECKED),
             "not_checked_here": dict(ELSEWHERE),
             "violations": broken,
             "unready": unready,
+            "failing_probes": failing,
         }
         if broken or as_json:
             screen.listed(told, ("invariant", "about", "detail"), broken)
         for reason in unready:
             screen.say(f"not ready: {reason}")
+        for target, since in failing.items():
+            screen.say(f"{target}: {since}")
         if not broken:
             screen.say(f"{len(CHECKED)} invariants hold: {', '.join(CHECKED)}")
         for name, where in ELSEWHERE.items():
@@ -149,6 +153,22 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool, days: float) 
         return REFUSED if broken else DONE
 
     ctx.exit(with_house(screen, config, run))
+
+
+def _failing_probes(house: House) -> dict[str, str]:
+    """The targets at which the broker's own probe failed last, and what was wrong."""
+    from valetkey.core.errors import BrokerError
+    from valetkey.flows.probe import last_probes
+
+    try:
+        last = last_probes(house.broker)
+    except BrokerError:
+        return {}  # it is not ready then, which is told
+    return {
+        target: f"its probe failed at {told.at.isoformat()}: {told.fact.body.get('problem')}"
+        for target, told in last.items()
+        if told.fact.outcome != "ok"
+    }
 
 
 def _order(act: bool, adopt_epoch: int | None, by: str, reason: str) -> Order | None:

@@ -73,7 +73,10 @@ class ScopeDefinition:
 
 @dataclass(frozen=True)
 class Target:
-    """An outside system we hold keys to, and the scopes that may be had on it."""
+    """An outside system we hold keys to, and the scopes that may be had on it.
+
+    `probe` is what the broker itself has minted and ended now and then, to see whether it works.
+    """
 
     name: str
     minter: str
@@ -93,6 +96,7 @@ class Target:
     max_session: timedelta = timedelta(hours=12)
     witness: Mapping[str, str] = field(default_factory=dict)
     scopes: Mapping[str, ScopeDefinition] = field(default_factory=dict)
+    probe: Scope | None = None
 
 
 @dataclass(frozen=True)

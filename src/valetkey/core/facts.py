@@ -68,6 +68,7 @@ class FactKind(StrEnum):
     KILL_ORDERED = "KillOrdered"
     KILL_RELEASED = "KillReleased"
     LEAK_REPORTED = "LeakReported"
+    TARGET_PROBED = "TargetProbed"
     CATALOGUE_ACTIVATED = "CatalogueActivated"
     RULES_REFUSED = "RulesRefused"
 

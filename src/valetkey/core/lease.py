@@ -29,6 +29,8 @@ class LeaseState(StrEnum):
 
 
 REAPPEARED = "reappeared"
+PROBE = "probe"
+"""Why the broker's own leases end, and what cut their time: nobody asked for them."""
 LIVE = frozenset({LeaseState.MINTING, LeaseState.ACTIVE})
 UNENDED = frozenset({LeaseState.MINTING, LeaseState.ACTIVE, LeaseState.ENDING, LeaseState.STUCK})
 

@@ -31,21 +31,22 @@ def issue(broker: Broker, weigh: Callable[[Transaction], Verdict]) -> Issued | W
         raise verdict.error
     if isinstance(verdict, Waiting):
         return verdict
-    minted = _mint(broker, verdict)  # outside any transaction
+    minted = mint(broker, verdict)  # outside any transaction
     broker.failpoint("issue.minted")
     with broker.store.transaction() as tx:  # commit 2: it is out, or it is on its way out
         lease, problem = _activate(broker, tx, verdict, minted)
     broker.failpoint("issue.activated")
-    if lease.end_reason == REAPPEARED:
-        about = {"lease": lease.id, "target": lease.target}
-        broker.notifier.alarm("an ended lease was found alive and is being ended again", about)
+    tell_reappeared(broker, lease)
     if problem is not None:
         raise problem
     return Issued(lease, minted.secret)
 
 
-def _mint(broker: Broker, order: Order) -> Minted:
-    """Call the minter; whatever goes wrong, the credential may exist and is put to its end."""
+def mint(broker: Broker, order: Order) -> Minted:
+    """Call the minter; whatever goes wrong, the credential may exist and is put to its end.
+
+    Raises what it raises, with the lease's id; a defect of its own is OutcomeUnknown.
+    """
     lease = order.lease
     try:
         minter = broker.minter_of(lease.handle)
@@ -104,17 +105,34 @@ def _activate(
     problem = problem or LeaseEnded()
     problem.extra = {"lease_id": lease.id, **problem.extra}
     problem.recorded = True
+    return withhold(tx, lease, out, problem.code), problem
+
+
+def withhold(tx: Transaction, lease: Lease, out: Lease, why: str) -> Lease:
+    """Hand out nothing of what was minted for a lease, locked, and have it ended.
+
+    `out` is the lease as it would have been handed out. If it was ended while the mint was frozen,
+    it is reopened: the answer says that it exists. Who calls raises the alarm of that.
+    """
+    now = tx.now()
     if not is_known(lease.state):  # a newer version's, to be ended by it
-        tx.record(lease_fact(FactKind.LEASE_WITHHELD, lease, "issuer", problem.code))
-        return lease, problem
+        tx.record(lease_fact(FactKind.LEASE_WITHHELD, lease, "issuer", why))
+        return lease
     never_out = replace(out, activated_at=None)
-    withheld = never_out.ending(lease.end_reason or problem.code, now)
+    withheld = never_out.ending(lease.end_reason or why, now)
     if lease.state is LeaseState.ENDED:
         withheld = never_out.reappeared(now)
         tx.record(lease_fact(FactKind.LEASE_REAPPEARED, withheld, "issuer", "reappeared"))
     tx.save_lease(withheld)
-    tx.record(lease_fact(FactKind.LEASE_WITHHELD, withheld, "issuer", problem.code))
-    return withheld, problem
+    tx.record(lease_fact(FactKind.LEASE_WITHHELD, withheld, "issuer", why))
+    return withheld
+
+
+def tell_reappeared(broker: Broker, lease: Lease) -> None:
+    """Raise the alarm if this lease had ended before its mint was over."""
+    if lease.end_reason == REAPPEARED:
+        about = {"lease": lease.id, "target": lease.target}
+        broker.notifier.alarm("an ended lease was found alive and is being ended again", about)
 
 
 def no_longer_wanted(

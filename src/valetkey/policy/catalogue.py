@@ -35,9 +35,11 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,120}")
 _AUDIENCE = re.compile(r"(?:https?://|urn:)[!-~]{1,250}")
 _ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _KINDS = get_args(ParameterKind)
-_NEWER = frozenset({"max_life", "ack_within"})
+_NEWER = frozenset({"max_life", "ack_within", "probe"})
 RENEWING = frozenset({"openbao-database"})
 """The minters whose credentials can be renewed."""
+PROBING = frozenset({"openbao-database"})
+"""The minters whose credentials can be ended at once, so that trying them leaves nothing behind."""
 LONGEST_ACK = timedelta(minutes=10)
 
 
@@ -136,9 +138,29 @@ def _target(top: Section) -> Target:
     definitions = _scopes(top, target)
     most = MOST_EXPANSIONS // max(1, len(target.connections))
     whole = replace(target, scopes={d.name: d for d in definitions})
+    whole = replace(whole, probe=_probe(top, whole))
     if minter == "openbao-database" and sum(map(breadth, definitions)) > most:
         top.note(top.line_of("scopes"), f"more than {MOST_EXPANSIONS} paths would be pinned")
     return whole
+
+
+def _probe(top: Section, target: Target) -> Scope | None:
+    """What the broker itself may have made and ended: `read{region=eu}`, which changes nothing."""
+    text = top.text("probe", required=False)
+    if text is None:
+        return None
+    line = top.line_of("probe")
+    if target.minter not in PROBING:
+        top.note(line, "probe: what this minter makes cannot be ended at once")
+        return None
+    try:
+        wanted = Catalogue({target.name: target}, "").find(Scope.parse(f"{target.name}:{text}"))
+    except BrokerError as problem:
+        top.note(line, f"probe is not one of the scopes, with all parameters: {problem.detail}")
+        return None
+    if wanted.definition.mutates:
+        top.note(line, "probe: its scope mutates")
+    return wanted.scope
 
 
 def _of_minter(top: Section, minter: str) -> dict[str, Any]:

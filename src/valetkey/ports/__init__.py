@@ -199,6 +199,9 @@ class Transaction(Proposals, Protocol):
     def unended_at(self, place: str) -> Sequence[Lease]:
         """What has not ended of what its place may be told to refuse, locked, oldest first."""
 
+    def unended_probes(self, target: str) -> Sequence[Lease]:
+        """What has not ended of the broker's own probes of a target, oldest first."""
+
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Minting or active leases that the kill covers, locked, oldest first."""
 

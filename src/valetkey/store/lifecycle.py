@@ -13,7 +13,7 @@ from valetkey.core.admission import Ceilings
 from valetkey.core.comparison import Known
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.kill import Height, Kill, Reach, may_stop
-from valetkey.core.lease import Lease, LeaseState
+from valetkey.core.lease import PROBE, Lease, LeaseState
 from valetkey.core.words import read_word
 from valetkey.ports import Mine
 from valetkey.store import mapping
@@ -151,6 +151,10 @@ class Lifecycle(Session):
         query = select(leases).where(UNENDED, leases.c.place == place)
         query = query.order_by(leases.c.id).with_for_update()
         return [mapping.lease_from(row) for row in self._many(query)]
+
+    def unended_probes(self, target: str) -> Sequence[Lease]:
+        """The broker's own leases of a target that have not ended."""
+        return self._leases(UNENDED, leases.c.target == target, leases.c.cut_by == PROBE)
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Minting or active leases that a kill covers, locked.

@@ -16,7 +16,7 @@ from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.invariants import Rule, Terms
 from valetkey.core.kill import Height, Kill, Reach, may_stop, stops
-from valetkey.core.lease import LIVE, UNENDED, Lease, LeaseState
+from valetkey.core.lease import LIVE, PROBE, UNENDED, Lease, LeaseState
 from valetkey.ports import Duty, Mine
 from valetkey.testing.memory_checkup import MemoryCheckup
 from valetkey.testing.memory_due import duties_due, is_of, is_unfinished
@@ -275,6 +275,10 @@ class MemoryTransaction(TaskQueries, MemoryEpochs, MemoryProposals):
 
     def unended_at(self, place: str) -> Sequence[Lease]:
         return self._sorted(x for x in self._all() if x.state in UNENDED and x.place == place)
+
+    def unended_probes(self, target: str) -> Sequence[Lease]:
+        probes = (x for x in self._all() if x.target == target and x.cut_by == PROBE)
+        return self._sorted(x for x in probes if x.state in UNENDED)
 
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         live = (x for x in self._all() if x.state in LIVE and self._is_under(kill, x))

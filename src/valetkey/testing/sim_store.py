@@ -328,6 +328,10 @@ class SimTransaction(SimReadings, SimProposals):
         locked = [self._again("leases", lease, UPDATE) for lease in seen]
         return [lease for lease in locked if lease.state in UNENDED]
 
+    def unended_probes(self, target: str) -> Sequence[Lease]:
+        self._statement("unended probes of", target)
+        return self._snapshot.unended_probes(target)
+
     def live_leases(self, kill: Kill, limit: int) -> Sequence[Lease]:
         """Locked one after the other; one that stopped living meanwhile is left out."""
         self._statement("live leases under", kill.id)

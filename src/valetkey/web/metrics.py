@@ -52,6 +52,18 @@ class Traffic(Protocol):
         """The most calls that ever ran at once, of all targets together."""
 
 
+class Probes(Protocol):
+    """What is known here of the broker's own probes, by target."""
+
+    @property
+    def outcomes(self) -> Mapping[str, str]:
+        """`ok` or `failed`, whoever made it."""
+
+    @property
+    def took(self) -> Mapping[str, float]:
+        """Seconds of the last one that was made here."""
+
+
 @dataclass(frozen=True)
 class Metrics:
     """Every metric object, in a registry of its own."""
@@ -78,6 +90,12 @@ class Metrics:
             "left_alone": _gauge(
                 self, "valetkey_target_left_alone", "1 while it does not answer", "target"
             ),
+            "probe_ok": _gauge(
+                self, "valetkey_probe_ok", "1 when the last probe was made and ended", "target"
+            ),
+            "probe_took": _gauge(
+                self, "valetkey_probe_seconds", "How long our last probe took", "target"
+            ),
             "mints": _histogram(self, "valetkey_mint_seconds", "Time to mint"),
             "ends": _histogram(self, "valetkey_end_seconds", "Time to end at the back end"),
             "renewals": _histogram(
@@ -97,6 +115,8 @@ class Metrics:
     calls_most: Gauge = field(init=False)
     calls_in_all_most: Gauge = field(init=False)
     left_alone: Gauge = field(init=False)
+    probe_ok: Gauge = field(init=False)
+    probe_took: Gauge = field(init=False)
     mints: Histogram = field(init=False)
     ends: Histogram = field(init=False)
     renewals: Histogram = field(init=False)
@@ -123,6 +143,14 @@ class Metrics:
             self.calls_most.labels(target).set(calls.most)
             self.left_alone.labels(target).set(calls.shut)
         self.calls_in_all_most.set(traffic.most())
+
+    def note_probes(self, probes: Probes) -> None:
+        """Set what probes came to; a target that is no longer probed is not told."""
+        self.probe_ok.clear()
+        for target, outcome in probes.outcomes.items():
+            self.probe_ok.labels(target).set(outcome == "ok")
+        for target, seconds in dict(probes.took).items():
+            self.probe_took.labels(target).set(seconds)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from valetkey.core.errors import NotReady
 from valetkey.ports import Trouble
 from valetkey.web.api.answers import Alive, Problem, Ready
 from valetkey.web.desk import At
-from valetkey.web.metrics import Counts, Metrics, Traffic
+from valetkey.web.metrics import Counts, Metrics, Probes, Traffic
 from valetkey.web.problems import problem
 
 router = APIRouter(tags=["operations"])
@@ -30,6 +30,7 @@ class Watch:
     counts: Counts
     metrics: Metrics = field(default_factory=Metrics)
     traffic: Traffic | None = None
+    probes: Probes | None = None
 
 
 @router.get("/healthz", responses={200: {"model": Alive}})
@@ -57,5 +58,7 @@ def metrics(sent: Request, desk: At) -> Response:
     watch: Watch = sent.app.state.watch
     if watch.traffic is not None:
         desk.metrics.note(watch.traffic)
+    if watch.probes is not None:
+        desk.metrics.note_probes(watch.probes)
     text = desk.metrics.text(watch.counts)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})

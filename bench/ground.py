@@ -43,6 +43,7 @@ LIMITS = {
     "leases_per_agent": 5000,
     "leases_per_target": 5000,
     "leases_in_all": 20000,
+    "open_tasks": 5000,
     "rate": 100000,
     "burst": 8000,
 }

@@ -210,6 +210,7 @@ class Limits(Section):
     leases_per_target: int = Field(1000, ge=1, description="Unended leases of one target.")
     leases_in_all: int = Field(5000, ge=1, description="Unended leases of the installation.")
     deepest_task: int = Field(3, ge=0, le=16, description="Tasks that may stand above one.")
+    open_tasks: int = Field(500, ge=1, description="Open tasks that one agent opened.")
     calls_per_target: int = Field(
         8, ge=2, le=64, description="Calls of one target at once, of each replica."
     )

@@ -126,3 +126,14 @@ def test_a_credential_counts_against_every_limit_of_its_line(
     with store.transaction() as tx:
         assert tx.spend(["task_1"])
         assert (tx.task("task_4") or tree.task()).max_credentials == 3
+
+
+def test_open_tasks_are_counted_for_who_opened_them(store: Store, tree: Examples) -> None:
+    """Roots for their own agent, children for the agent they hang on; no further than asked."""
+    with store.transaction() as tx:
+        assert (tx.opened_by("agent_1", 9), tx.opened_by("agent_2", 9)) == (2, 1)
+        assert tx.opened_by("agent_1", 1) == 1
+        third = tx.task("task_3")
+        assert third is not None
+        tx.save_task(third.ended("done", tx.now()))
+        assert (tx.opened_by("agent_1", 9), tx.opened_by("agent_2", 9)) == (2, 0)

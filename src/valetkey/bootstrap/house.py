@@ -292,6 +292,7 @@ def _limits(settings: Settings) -> Limits:
         ceilings=Ceilings(most.leases_per_task, most.leases_per_agent, per_target, in_all),
         rate=Rate(most.rate, most.burst),
         deepest_task=most.deepest_task,
+        open_tasks=most.open_tasks,
         leak_ends_siblings=settings.leaks.end_siblings,
         longest_task=times.longest_task,
         missed_beats=times.missed_beats,

@@ -368,7 +368,7 @@ class TrustRuleTooWide(BrokerError):
 
 
 class RateLimited(BrokerError):
-    """Too many requests, or too many live leases."""
+    """Too many requests, too many live leases, or too many open tasks."""
 
     code = "rate_limited"
     next_action = "Wait for `retry_after`; end what you no longer need."

@@ -42,6 +42,18 @@ def make_room(broker: Broker, tx: Transaction, reach: Reach) -> None:
         raise RateLimited(detail, retry_after=WAIT_FOR_ROOM, extra={"limit": full})
 
 
+def room_for_task(broker: Broker, tx: Transaction, agent_id: str) -> None:
+    """Raise RateLimited when an agent has opened as many tasks as may be open.
+
+    Whoever ends an agent or a tree of tasks ends it whole, while others wait for that. Two who ask
+    at once may both find the last place.
+    """
+    most = broker.limits.open_tasks
+    if tx.opened_by(agent_id, most) >= most:
+        detail = "Too many tasks of this agent are open."
+        raise RateLimited(detail, retry_after=WAIT_FOR_ROOM, extra={"limit": "tasks"})
+
+
 def _may_call(broker: Broker, target: str) -> None:
     """Raises MinterUnavailable while the target is left alone or its lane has no room."""
     wait = broker.lanes.refusal(target)

@@ -5,6 +5,7 @@ What may not be seen is NotFound, exactly as what does not exist.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -101,7 +102,10 @@ def task(broker: Broker, caller: Caller, task_id: str) -> Task:
 def tree(broker: Broker, caller: Caller, task_id: str) -> Branch:
     """A task with everything under it, for whoever may see it. Raises NotFound."""
     with broker.store.transaction() as tx:
-        return _branch(tx, _seen_task(tx, caller, task_id), tx.tasks_below(task_id))
+        seen, under = _seen_task(tx, caller, task_id), defaultdict[str | None, list[Task]](list)
+        for below in tx.tasks_below(task_id):
+            under[below.parent_id].append(below)
+        return _branch(tx, seen, under)
 
 
 def grants(
@@ -274,12 +278,12 @@ def _seen_task(tx: Transaction, caller: Caller, task_id: str) -> Task:
     return found
 
 
-def _branch(tx: Transaction, root: Task, below: Sequence[Task]) -> Branch:
+def _branch(tx: Transaction, root: Task, under: Mapping[str | None, Sequence[Task]]) -> Branch:
+    """The task with all below it; `under` holds the tasks by the one that they hang on."""
     agent = tx.agent(root.agent_id)
-    children = [task for task in below if task.parent_id == root.id]
     return Branch(
         root,
         agent.name if agent else root.agent_id,
         tuple(tx.leases_of_task(root.id)),
-        tuple(_branch(tx, child, below) for child in children),
+        tuple(_branch(tx, child, under) for child in under.get(root.id, ())),
     )

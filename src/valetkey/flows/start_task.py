@@ -22,6 +22,7 @@ from valetkey.core.kill import VENDOR, Reach
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
+from valetkey.flows.admit import room_for_task
 from valetkey.flows.deciding import told
 from valetkey.flows.nearest import nearest_task
 from valetkey.flows.recording import task_fact
@@ -59,7 +60,8 @@ class Seat:
 def start_task(broker: Broker, caller: Caller, plan: Plan) -> Task:
     """Open a task for the calling agent, bound to its key.
 
-    Raises DeniedByPolicy, PolicyBroken, OutsideBoundary, Killed, InvalidTtl, UnknownScope.
+    Raises DeniedByPolicy, PolicyBroken, OutsideBoundary, Killed, InvalidTtl, UnknownScope,
+    RateLimited.
     """
     with broker.store.transaction() as tx:
         tx.hold_barrier()
@@ -84,6 +86,8 @@ def open_seat(
     """
     agent = seat.agent
     _sound(broker, agent, plan)
+    opener = seat.chain[-1].agent if seat.chain else agent
+    room_for_task(broker, tx, opener.id)
     vendor = agent.labels.get(VENDOR)
     reach = Reach(agent_id=agent.id, owner=agent.owner, vendor=vendor, issuer=seat.issuer)
     if tx.kills_over(reach):

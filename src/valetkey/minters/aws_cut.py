@@ -23,6 +23,7 @@ from valetkey.core.session_policies import compact
 from valetkey.minters.aws_policy import Written, cut_document, refuse_foreign
 from valetkey.minters.aws_roles import RoleIsFull, Roles
 from valetkey.minters.aws_witness import Witness, Witnesses
+from valetkey.minters.breaker import NotAsked
 from valetkey.ports import Denied, Ending, Lapse, LivesUntil
 
 NAME = "aws-sts"
@@ -79,7 +80,7 @@ class Cutter:
     def deny(self, handle: Handle, until: datetime) -> Ending:
         """Have a lease's session refused; many at once share one write.
 
-        Raises MinterUnavailable, also where there was no room, and MinterRefused.
+        Raises MinterUnavailable, where there was no room NotAsked, and MinterRefused.
         """
         place, now = handle.place or "", self.known.now()
         mark = Mark.read(handle.name)
@@ -95,7 +96,7 @@ class Cutter:
             if not cut.covers(lease) or standing is None or standing.generation != cut.generation:
                 cut, standing = self._written(handle)
         if not cut.covers(lease):
-            raise MinterUnavailable("the role has no room to refuse it", retry_after=5)
+            raise NotAsked("the role has no room to refuse it", retry_after=5)
         wide = None if lease.id in cut.lease_ids else cut.made_before
         return Denied(until, standing.how, wide)
 

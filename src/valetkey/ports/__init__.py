@@ -154,6 +154,9 @@ class Transaction(Proposals, Protocol):
     def open_tasks_of(self, agent_id: str) -> Sequence[Task]:
         """The open tasks of an agent, oldest first."""
 
+    def opened_by(self, agent_id: str, most: int) -> int:
+        """How many open tasks an agent opened, for itself or another one; counted up to `most`."""
+
     def spend(self, task_ids: Sequence[str]) -> bool:
         """Count one credential against each of these tasks that has a limit.
 
@@ -290,7 +293,8 @@ class Limits:
     Without `ceilings` there are none, without a `rate` nobody is too fast. A report of a leak is
     answered at a multiple of `leak_step`, so that the time it took tells nothing.
     `ends_at_once` is how many credentials of one target are ended at the same time (the width of
-    its lane); only estimates are made of it. `deepest_task` is how many tasks may stand above one.
+    its lane); only estimates are made of it. `deepest_task` is how many tasks may stand above one,
+    `open_tasks` how many an agent may have opened that are open: ending them is one transaction.
     """
 
     longest_task: timedelta = timedelta(hours=8)
@@ -308,6 +312,7 @@ class Limits:
     missed_beats: int = 3
     ends_at_once: int = 8
     deepest_task: int = 3
+    open_tasks: int = 500
 
 
 @dataclass(frozen=True)

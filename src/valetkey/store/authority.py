@@ -38,6 +38,14 @@ _BUDGETS = """
 SELECT spent, max_credentials FROM budgets WHERE task_id = ANY(%(tasks)s)
 ORDER BY task_id FOR UPDATE
 """
+_OPENED_BY = """
+(SELECT FROM tasks WHERE agent_id = %(agent)s AND state = 'open' AND parent_id IS NULL
+ LIMIT %(most)s)
+UNION ALL
+(SELECT FROM tasks up JOIN tasks c ON c.parent_id = up.id
+ WHERE up.agent_id = %(agent)s AND up.state = 'open' AND c.state = 'open' LIMIT %(most)s)
+LIMIT %(most)s
+"""
 _SPEND = "UPDATE budgets SET spent = spent + 1 WHERE task_id = ANY(%(tasks)s)"
 _TURN = f"SELECT pg_advisory_xact_lock({KEY}, hashtext(%(name)s))"
 
@@ -139,6 +147,11 @@ class Authority(Session):
         """The open tasks of an agent."""
         query = select(tasks).where(tasks.c.agent_id == agent_id, tasks.c.state == "open")
         return [mapping.task_from(row) for row in self._many(query.order_by(tasks.c.id))]
+
+    def opened_by(self, agent_id: str, most: int) -> int:
+        """How many open tasks an agent opened, up to `most`: roots, and under its own."""
+        whose = {"agent": agent_id, "most": most}
+        return len(self._run(tuple_row, _OPENED_BY, whose).fetchall())
 
     def spend(self, task_ids: Sequence[str]) -> bool:
         """One credential of each budget, locked from the root down; or none of any."""

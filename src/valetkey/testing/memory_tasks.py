@@ -118,6 +118,17 @@ class TaskQueries:
     def open_tasks_of(self, agent_id: str) -> Sequence[Task]:
         return [x for x in self.tasks(agent_id, None)[::-1] if x.state is TaskState.OPEN]
 
+    def opened_by(self, agent_id: str, most: int) -> int:
+        tasks = self._state.tasks
+        opened = [
+            x
+            for x in tasks.values()
+            if x.state is TaskState.OPEN
+            and tasks[x.parent_id or x.id].agent_id == agent_id
+            and tasks[x.parent_id or x.id].state is TaskState.OPEN
+        ]
+        return min(len(opened), most)
+
     def spend(self, task_ids: Sequence[str]) -> bool:
         tasks = [self._state.tasks[task_id] for task_id in task_ids]
         most = {x.id: x.max_credentials for x in tasks if x.max_credentials is not None}

@@ -200,6 +200,10 @@ class SimTransaction(SimReadings, SimProposals):
         self._statement("open tasks of", agent_id)
         return self._snapshot.open_tasks_of(agent_id)
 
+    def opened_by(self, agent_id: str, most: int) -> int:
+        self._statement("opened by", agent_id)
+        return self._snapshot.opened_by(agent_id, most)
+
     def spend(self, task_ids: Sequence[str]) -> bool:
         """The budgets are locked from the root down, then read again."""
         self._statement("spend", " ".join(task_ids))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from valetkey.bootstrap.house import House
@@ -18,7 +18,8 @@ from valetkey.identity.api_server import Access, ApiServer
 from valetkey.identity.authenticator import Authenticator, Behind, Registered
 from valetkey.identity.bindings import StoredBindings
 from valetkey.identity.exchange import Exchanged
-from valetkey.identity.jwks import fetch_bounded, keys_of
+from valetkey.identity.jose import BadToken, strict_object
+from valetkey.identity.jwks import fetch_bounded, keys_of, read_file
 from valetkey.identity.keys import SigningKeys
 from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.identity.nonces import Nonces
@@ -32,10 +33,9 @@ def signing_keys(settings: Settings) -> SigningKeys:
     return SigningKeys.load(settings.signing_key_file, settings.retired_key_files)
 
 
-def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
-    """Everything that turns proofs into callers. Raises ValueError, TrustRuleTooWide."""
-    settings = house.settings
-    registered = Registered(
+def registered_of(settings: Settings) -> Registered:
+    """All that settings register. Raises ValueError, OSError, TrustRuleTooWide."""
+    return Registered(
         issuers=tuple(_issuer(issuer) for issuer in settings.issuers),
         rules=tuple(trust_rules(settings).values()),
         groups=_groups(settings.roles, settings.approver_groups),
@@ -45,6 +45,16 @@ def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
         ),
         outside={one.name: _cluster(one.cluster) for one in settings.issuers if one.cluster},
     )
+
+
+def authenticator_of(
+    house: House, keys: SigningKeys, seen_twice: Callable[[], object] = lambda: None
+) -> Authenticator:
+    """Everything that turns proofs into callers. Raises ValueError, TrustRuleTooWide.
+
+    `seen_twice` hears of each identity that is in two places at once.
+    """
+    settings = house.settings
     tokens = MintedTokens(settings.external_url, keys)
 
     def about_lease(token: str, server: ResourceServer) -> Mapping[str, object] | None:
@@ -55,7 +65,9 @@ def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
         return introspect(house.broker, claims)
 
     def told(given: Exchanged) -> None:
-        tell_exchange(house.broker, given.caller, given.issuer, given.unaccounted, given.noted)
+        given_to = (given.caller, given.issuer, given.unaccounted, given.noted)
+        if tell_exchange(house.broker, *given_to):
+            seen_twice()
 
     behind = Behind(
         uses=house.store,
@@ -65,7 +77,7 @@ def authenticator_of(house: House, keys: SigningKeys) -> Authenticator:
         introspect_lease=about_lease,
         nonces=_nonces(house),
     )
-    return Authenticator(settings.external_url, keys, registered, behind)
+    return Authenticator(settings.external_url, keys, registered_of(settings), behind)
 
 
 def _nonces(house: House) -> Nonces | None:
@@ -93,7 +105,7 @@ def _issuer(issuer: Issuer) -> IssuerRecord:
         audience=issuer.audience,
         algorithms=frozenset(issuer.algorithms) or usual.algorithms,
         jwks_uri=issuer.jwks_uri,
-        jwks_file=_checked(issuer.jwks_file) if issuer.jwks_file else None,
+        jwks_file=_checked(issuer, issuer.jwks_file) if issuer.jwks_file else None,
         typ=frozenset(issuer.typ) or usual.typ,
         max_age=issuer.max_age or usual.max_age,
         max_life=issuer.max_life or usual.max_life,
@@ -105,9 +117,12 @@ def _issuer(issuer: Issuer) -> IssuerRecord:
     )
 
 
-def _checked(path: Path) -> str:
+def _checked(issuer: Issuer, path: Path) -> str:
     """A file of keys, looked at now, so that a wrong one is noticed at the start."""
-    keys_of(_jwks(path))
+    try:
+        keys_of(strict_object(read_file(str(path))))
+    except (OSError, BadToken) as wrong:
+        raise ValueError(f"issuer {issuer.name}: jwks_file holds no keys: {wrong}") from None
     return str(path)
 
 

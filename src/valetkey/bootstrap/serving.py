@@ -59,7 +59,7 @@ def application(settings: Settings) -> tuple[FastAPI, House]:
         threads=settings.server.threads,
         slow_calls=max(1, settings.server.threads * 3 // 4),
     )
-    authenticator = authenticator_of(house, signing_keys(settings))
+    authenticator = authenticator_of(house, signing_keys(settings), metrics.seen_twice.inc)
     health = Recent(_logged(house.troubles), lambda: [_UNANSWERED])
     counts = Recent(house.store.counts, _not_counted)
     watch = Watch(health, counts, metrics, house.lanes, house.clockwork)

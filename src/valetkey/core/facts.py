@@ -24,6 +24,7 @@ class FactKind(StrEnum):
     CHANGE_SUPERSEDED = "ChangeSuperseded"
     TOKEN_EXCHANGED = "TokenExchanged"  # noqa: S105 - the name of a fact
     TOKEN_REVOKED = "TokenRevoked"  # noqa: S105 - the name of a fact
+    IDENTITY_SEEN_TWICE = "IdentitySeenTwice"
     KNOCKED = "Knocked"
     REQUEST_REFUSED = "RequestRefused"
     TASK_STARTED = "TaskStarted"

@@ -80,6 +80,9 @@ class Metrics:
             "decisions": _counter(self, "valetkey_decisions", "Decisions by outcome", "outcome"),
             "refusals": _counter(self, "valetkey_refusals", "Refusals by code", "code"),
             "knocks": _counter(self, "valetkey_knocks", "Unauthenticated requests", "code"),
+            "seen_twice": _counter(
+                self, "valetkey_identities_seen_twice", "Identities in two places at once"
+            ),
             "calls": _gauge(self, "valetkey_calls", "Calls running now", "target"),
             "calls_most": _gauge(
                 self, "valetkey_calls_most", "The most calls at once since the start", "target"
@@ -111,6 +114,7 @@ class Metrics:
     decisions: Counter = field(init=False)
     refusals: Counter = field(init=False)
     knocks: Counter = field(init=False)
+    seen_twice: Counter = field(init=False)
     calls: Gauge = field(init=False)
     calls_most: Gauge = field(init=False)
     calls_in_all_most: Gauge = field(init=False)

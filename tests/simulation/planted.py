@@ -31,7 +31,7 @@ def mints_before_it_commits(
     with broker.store.transaction() as tx:
         verdict = weigh(tx)
         if isinstance(verdict, Order):
-            minted = issuing._mint(broker, verdict)
+            minted = issuing.mint(broker, verdict)
     if not isinstance(verdict, Order):
         return _answered(verdict)
     with broker.store.transaction() as tx:
@@ -62,7 +62,7 @@ def _issue(
         verdict = weigh(tx)
     if not isinstance(verdict, Order):
         return _answered(verdict)
-    minted = issuing._mint(broker, verdict)
+    minted = issuing.mint(broker, verdict)
     with broker.store.transaction() as tx:
         lease = tx.lease(verdict.lease.id, lock=True)
         if lease is None or not still_wanted(lease):

@@ -6,6 +6,7 @@ import threading
 from contextlib import ExitStack
 
 from tests.api.hall import Hall
+from valetkey.clockwork import Beats, Clockwork
 from valetkey.core.errors import StoreUnavailable
 from valetkey.core.facts import HistoryQuery
 from valetkey.ports import Trouble
@@ -61,6 +62,24 @@ def test_metrics_survive_a_database_that_is_away() -> None:
     text = metrics.text(away).decode()
     assert "valetkey_store_up 0.0" in text
     assert 'kind="live"' not in text
+
+
+def test_metrics_tell_what_came_of_probes(hall: Hall) -> None:
+    """What one target came to, how long ours took, and nothing of one that is not probed any more."""
+    probes = Clockwork(hall.stage.broker, Beats())
+    probes.outcomes = {"orders-db": "ok", "second-db": "failed"}
+    probes.took["orders-db"] = 0.25
+    metrics = hall.watch.metrics
+    metrics.note_probes(probes)
+    text = hall.client.get("/metrics").text
+    assert 'valetkey_probe_ok{target="orders-db"} 1.0' in text
+    assert 'valetkey_probe_ok{target="second-db"} 0.0' in text
+    assert 'valetkey_probe_seconds{target="orders-db"} 0.25' in text
+    probes.outcomes = {"second-db": "ok"}
+    metrics.note_probes(probes)
+    text = hall.client.get("/metrics").text
+    assert 'valetkey_probe_ok{target="second-db"} 1.0' in text
+    assert 'valetkey_probe_ok{target="orders-db"}' not in text
 
 
 def test_minting_and_ending_are_timed_by_target_and_outcome(hall: Hall) -> None:

@@ -13,6 +13,7 @@ from tests.flows.stories import issued, kinds, lease_now
 from valetkey.core.errors import MinterRefused, MinterUnavailable, OutcomeUnknown
 from valetkey.core.lease import LeaseState, Proof
 from valetkey.flows.end_task import end_task
+from valetkey.flows.renew import renew
 from valetkey.flows.revoke import revoke_lease
 from valetkey.flows.sweep import sweep
 from valetkey.minters.bounded import BoundedMinter
@@ -149,6 +150,19 @@ def test_an_ask_for_a_target_left_alone_writes_nothing(stage: Stage) -> None:
     assert not refused.value.recorded
     assert kinds(stage) == before
     assert stage.memory.state.leases == stage.memory.state.grants == {}
+
+
+def test_a_renewal_at_a_target_left_alone_writes_nothing(stage: Stage) -> None:
+    """Refused before the first commit: the record does not say that it may live for longer."""
+    ask = stage.ask(stage.start(), renewable_for=timedelta(minutes=15))
+    lease = lease_now(stage, issued(stage, ask).lease)
+    stage.pass_time(timedelta(minutes=4))
+    stage.broker.lanes.leave_alone(TARGET)
+    before = kinds(stage)
+    with pytest.raises(MinterUnavailable) as refused:
+        renew(stage.broker, stage.bot, lease.id)
+    assert (refused.value.retry_after, refused.value.task_id) == (10, lease.task_id)
+    assert (kinds(stage), lease_now(stage, lease)) == (before, lease)
 
 
 def test_what_is_due_at_a_target_left_alone_stays_due(stage: Stage) -> None:

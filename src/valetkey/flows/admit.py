@@ -34,7 +34,7 @@ def make_room(broker: Broker, tx: Transaction, reach: Reach) -> None:
     Raises MinterUnavailable, or RateLimited, which must undo the transaction: a full ceiling and
     a target that is left alone change nothing, so that the same request may come again.
     """
-    _may_call(broker, reach.target or "")
+    may_call(broker, reach.target or "")
     ceilings = broker.limits.ceilings
     full = tx.ceiling_reached(reach, ceilings) if ceilings else None
     if full is not None:
@@ -54,7 +54,7 @@ def room_for_task(broker: Broker, tx: Transaction, agent_id: str) -> None:
         raise RateLimited(detail, retry_after=WAIT_FOR_ROOM, extra={"limit": "tasks"})
 
 
-def _may_call(broker: Broker, target: str) -> None:
+def may_call(broker: Broker, target: str) -> None:
     """Raises MinterUnavailable while the target is left alone or its lane has no room."""
     wait = broker.lanes.refusal(target)
     if wait is not None:

@@ -80,6 +80,8 @@ def last_probes(broker: Broker) -> Mapping[str, RecordedFact]:
     Raises StoreUnavailable, NotReady.
     """
     targets = probed_targets(broker)
+    if not targets:
+        return {}
     with broker.store.transaction() as tx:
         found = {target: _last(tx, target) for target in targets}
     return {target: fact for target, fact in found.items() if fact is not None}

@@ -26,6 +26,7 @@ from valetkey.core.facts import FactKind
 from valetkey.core.grant import Grant
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.principal import Caller
+from valetkey.flows.admit import may_call
 from valetkey.flows.issue import no_longer_wanted
 from valetkey.flows.recording import lease_fact, refusals_about
 from valetkey.flows.request_credential import asked_before, said_before
@@ -92,6 +93,8 @@ def _extend_record(
         tx.record(replace(denied, decision_id=decision_id))
         error.recorded = True
         return Refused(error)
+    with refusals_about(grant.task_id):
+        may_call(broker, lease.target)  # asked last: of a target left alone it takes the trial
     ttl = timedelta(seconds=math.ceil((until - weighed.now).total_seconds()))
     at_most = broker.minter_of(lease.handle).longest_life(ttl)
     longer = lease.renewing(weighed.now, at_most, broker.patience)

@@ -165,6 +165,13 @@ class ApproverNotEligible(BrokerError):
     next_action = "Ask another approver of a group the grant waits for."
 
 
+class OutsideToken(BrokerError):
+    """The token was given for other asks than this."""
+
+    code = "outside_token"
+    next_action = "Get a token for this ask, or one without authorization_details."
+
+
 class OutsideTask(BrokerError):
     """The task did not declare that it needs this scope."""
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
+
+from valetkey.core.detail import Detail
+from valetkey.core.errors import OutsideToken
+from valetkey.core.scope import Scope
 
 Kind = Literal["agent", "person", "ci"]
 
@@ -30,7 +34,8 @@ class Caller:
     `binding_id`; a CI job has `rule`, the name of the trust rule that matched it; a person has
     `groups`, `roles` and perhaps `email`. `jkt` is the RFC 7638 thumbprint of the DPoP key that
     the token is bound to and that signed this request. `auth_time` is when the person logged in,
-    and `fresh_for` the object that login was made for. `token_id` is the token's `jti`.
+    and `fresh_for` the object that login was made for. `token_id` is the token's `jti`. With
+    `details` the token is good for those asks only.
     """
 
     kind: Kind
@@ -47,11 +52,22 @@ class Caller:
     auth_time: datetime | None = None
     fresh_for: str | None = None
     rule: str | None = None
+    details: tuple[Detail, ...] = ()
 
     @property
     def subject(self) -> str:
         """The `sub` and `client_id` of our tokens for this caller."""
         return self.agent_id or str(self.principal)
+
+    def bounds(self, task_id: str, scope: Scope, ttl: timedelta) -> None:
+        """Raise OutsideToken when the token was given for other asks than this one."""
+        if self.details and not any(x.covers(task_id, scope, ttl) for x in self.details):
+            raise OutsideToken()
+
+    def is_whole(self) -> None:
+        """Raise OutsideToken when the token was given for certain asks, and so for nothing else."""
+        if self.details:
+            raise OutsideToken()
 
     def has_role(self, role: str) -> bool:
         """Whether a group of this caller is mapped to that role."""

@@ -17,6 +17,7 @@ from valetkey.flows.request_credential import (
     next_generation,
     no_longer_than_granted,
     said_before,
+    within_token,
 )
 from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
@@ -67,6 +68,7 @@ def _own(tx: Transaction, caller: Caller, grant_id: str) -> tuple[Grant, Standin
     grant = tx.grant(grant_id)
     if grant is None or (grant.agent_id, grant.requester_jkt) != (caller.agent_id, caller.jkt):
         raise NotFound()
+    within_token(caller, asked_before(grant))
     standing = open_task(tx, caller, grant.task_id, grant.scope)
     return tx.grant(grant_id, lock=True) or grant, standing
 

@@ -26,6 +26,7 @@ def delegate(
 
     Raises what start_task does, and OutsideTask, DelegationRefused, TaskEnded, NotFound.
     """
+    caller.is_whole()
     with broker.store.transaction() as tx:
         standing = open_task(tx, caller, parent_id)
         if standing.kills:
@@ -45,6 +46,7 @@ def take_task(broker: Broker, caller: Caller, task_id: str) -> Task:
 
     Raises NotFound for anybody else, or once another key has taken it; TaskEnded, Killed.
     """
+    caller.is_whole()
     with broker.store.transaction() as tx:
         tx.hold_barrier()
         standing = tx.standing(task_id)

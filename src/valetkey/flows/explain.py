@@ -10,6 +10,7 @@ from valetkey.core.decision import Decision
 from valetkey.core.principal import Caller
 from valetkey.flows.nearest import Nearest
 from valetkey.flows.recording import refusals_about
+from valetkey.flows.request_credential import within_token
 from valetkey.flows.weigh import open_task, weigh
 from valetkey.ports import Broker
 
@@ -30,6 +31,7 @@ class Explanation:
 def explain(broker: Broker, caller: Caller, ask: Ask) -> Explanation:
     """What `request_credential` would decide; raises what it would raise before deciding."""
     with refusals_about(ask.task_id), broker.store.transaction() as tx:
+        within_token(caller, ask)
         standing = open_task(tx, caller, ask.task_id, str(ask.scope))
         weighed = weigh(broker, tx, standing, ask)
     return Explanation(weighed.decision, weighed.ttl, weighed.life, weighed.nearest)

@@ -29,7 +29,7 @@ from valetkey.core.principal import Caller
 from valetkey.flows.admit import may_call
 from valetkey.flows.issue import no_longer_wanted
 from valetkey.flows.recording import lease_fact, refusals_about
-from valetkey.flows.request_credential import asked_before, said_before
+from valetkey.flows.request_credential import asked_before, said_before, within_token
 from valetkey.flows.verdicts import Refused
 from valetkey.flows.weigh import Weighed, open_task, refusal_of, weigh
 from valetkey.ports import Broker, Deadline, Renewed, Transaction
@@ -78,6 +78,7 @@ def _extend_record(
     seen, grant = _own(tx, caller, lease_id)
     by = str(caller.principal)
     with refusals_about(grant.task_id):
+        within_token(caller, asked_before(grant))
         standing = open_task(tx, caller, grant.task_id, grant.scope, seen.id)
         lease = tx.lease(seen.id, lock=True) or seen
         if lease.state is not LeaseState.ACTIVE:

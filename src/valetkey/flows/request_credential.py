@@ -52,9 +52,15 @@ def request_credential(
     record when it is raised; for the rest (`recorded` is False) `record_refusal` writes the fact.
     """
     with refusals_about(ask.task_id):
+        within_token(caller, ask)
         if redeliver is not None:
             _end_lost(broker, caller, ask, redeliver)
         return issue(broker, lambda tx: _first(broker, tx, caller, ask, redeliver))
+
+
+def within_token(caller: Caller, ask: Ask) -> None:
+    """Raise OutsideToken when the caller's token was given for other asks, or for less time."""
+    caller.bounds(ask.task_id, ask.scope, ask.renewable_for or ask.ttl)
 
 
 def _first(

@@ -63,6 +63,7 @@ def start_task(broker: Broker, caller: Caller, plan: Plan) -> Task:
     Raises DeniedByPolicy, PolicyBroken, OutsideBoundary, Killed, InvalidTtl, UnknownScope,
     RateLimited.
     """
+    caller.is_whole()
     with broker.store.transaction() as tx:
         tx.hold_barrier()
         agent = tx.agent(caller.agent_id or "")

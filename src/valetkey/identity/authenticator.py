@@ -13,6 +13,7 @@ from valetkey.core.trust import GroupMap, IssuerRecord, ResourceServer, TrustRul
 from valetkey.identity.bindings import Bindings
 from valetkey.identity.client_assertion import ClientAssertions
 from valetkey.identity.client_credentials import CLIENT_CREDENTIALS, ClientCredentials
+from valetkey.identity.details import echoed
 from valetkey.identity.dpop import Sent, verify_dpop
 from valetkey.identity.exchange import GRANT_TYPE, JWT_BEARER, Exchange, Exchanged, Trust
 from valetkey.identity.jose import instant
@@ -190,6 +191,7 @@ class Authenticator:
             "exp": int(caller.expires_at.timestamp()),
             "jti": caller.token_id,
             "cnf": {"jkt": caller.jkt},
+            **echoed(caller.details),
         }
 
     def jwks(self) -> Mapping[str, object]:

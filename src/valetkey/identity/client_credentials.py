@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,6 +17,7 @@ from valetkey.core.errors import AgentDisabled, BrokerError, Unauthenticated
 from valetkey.core.principal import Caller, Principal
 from valetkey.identity.bindings import AgentIdentity, Bindings, ClientKey
 from valetkey.identity.client_assertion import checked_assertion, shown_assertion
+from valetkey.identity.details import asked_details, echoed
 from valetkey.identity.dpop import Sent, bound_key
 from valetkey.identity.exchange import Exchanged
 from valetkey.identity.jose import (
@@ -54,6 +55,7 @@ class ClientCredentials:
         `extra["oauth_error"]`: `invalid_client` for all that is wrong with the assertion.
         """
         check_asked(form, self.url)
+        details = asked_details(form)
         dpop = bound_key(sent, now)
         try:
             client, claims = self._verified(form, now)
@@ -67,7 +69,8 @@ class ClientCredentials:
         except BrokerError as because:
             because.extra.pop("oauth_error", None)
             raise refused(because, "invalid_client", CLIENT_KEY) from None
-        return self._answer(self._caller(client, dpop.jkt, now), claims, now)
+        caller = self._caller(client, dpop.jkt, now)
+        return self._answer(replace(caller, details=details), claims, now)
 
     def _verified(
         self, form: Mapping[str, str], now: datetime
@@ -97,6 +100,7 @@ class ClientCredentials:
             "access_token": self.tokens.issue(caller, now),
             "token_type": "DPoP",
             "expires_in": int((caller.expires_at - now).total_seconds()),
+            **echoed(caller.details),
         }
         unaccounted = tuple(sorted(claims.keys() - _SAID))
         return Exchanged(response, caller, CLIENT_KEY, unaccounted)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from valetkey.core.detail import Detail
 from valetkey.core.errors import (
     AgentDisabled,
     BrokerError,
@@ -22,6 +23,7 @@ from valetkey.core.pins import check_pins
 from valetkey.core.principal import Caller, Principal
 from valetkey.core.trust import GroupMap, TrustRule
 from valetkey.identity.bindings import AgentIdentity, Bindings
+from valetkey.identity.details import asked_details, echoed
 from valetkey.identity.dpop import Sent, bound_key
 from valetkey.identity.jose import BadToken, instant, text
 from valetkey.identity.oauth import OAuthCode, check_asked, malformed, need, refused
@@ -80,8 +82,9 @@ class _Shown:
 
     token: str = field(repr=False)
     kind: str
-    client_id: str | None
     code: OAuthCode
+    client_id: str | None
+    details: tuple[Detail, ...]
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class Exchange:
         kind = need(form, "subject_token_type")
         if kind not in _SUBJECT_TYPES.values():
             raise malformed("a subject_token of this type is not accepted")
-        shown = _Shown(need(form, "subject_token"), kind, form.get("client_id"), "invalid_request")
+        shown = _shown(form, "subject_token", kind, "invalid_request")
         given = self._redeem(shown, sent, now)
         return replace(given, response={**given.response, "issued_token_type": _ACCESS_TOKEN})
 
@@ -119,8 +122,7 @@ class Exchange:
         Whatever is wrong with the assertion is `invalid_grant`. People exchange their login.
         """
         self._check_form(form)
-        shown = _Shown(need(form, "assertion"), _JWT, form.get("client_id"), "invalid_grant")
-        return self._redeem(shown, sent, now)
+        return self._redeem(_shown(form, "assertion", _JWT, "invalid_grant"), sent, now)
 
     def _redeem(self, shown: _Shown, sent: Sent, now: datetime) -> Exchanged:
         dpop = bound_key(sent, now)
@@ -130,7 +132,9 @@ class Exchange:
             spend_once(self.uses, "dpop", (dpop.jkt, dpop.jti), dpop.until)
             spend_proof(self.uses, proof, dpop.jkt)
             caller = self._caller(proof, dpop.jkt, now)
-            return self._answer(caller, proof, now)
+            if shown.details and caller.kind != "agent":
+                raise malformed("only agents ask", "invalid_authorization_details")
+            return self._answer(replace(caller, details=shown.details), proof, now)
         except BadToken as bad:
             raise refused(Unauthenticated(str(bad)), shown.code) from None
         except BrokerError as because:
@@ -175,6 +179,7 @@ class Exchange:
             "access_token": self.tokens.issue(caller, now),
             "token_type": "DPoP",
             "expires_in": int((caller.expires_at - now).total_seconds()),
+            **echoed(caller.details),
         }
         return Exchanged(
             response=response,
@@ -183,6 +188,10 @@ class Exchange:
             unaccounted=proof.unaccounted(pinned),
             noted=proof.profile.worth_noting(proof.claims),
         )
+
+
+def _shown(form: Mapping[str, str], name: str, kind: str, code: OAuthCode) -> _Shown:
+    return _Shown(need(form, name), kind, code, form.get("client_id"), asked_details(form))
 
 
 def _check_slot(shown: _Shown, proof: VerifiedProof) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from valetkey.identity.client_credentials import ALGORITHMS as CLIENT_ALGORITHMS
 from valetkey.identity.client_credentials import CLIENT_CREDENTIALS
+from valetkey.identity.details import TYPE
 from valetkey.identity.dpop import ALGORITHMS
 from valetkey.identity.exchange import GRANT_TYPE, JWT_BEARER
 
@@ -31,6 +32,7 @@ def authorization_server(url: str) -> dict[str, object]:
         "introspection_endpoint_auth_signing_alg_values_supported": _SIGNED,
         "revocation_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
         "revocation_endpoint_auth_signing_alg_values_supported": _SIGNED,
+        "authorization_details_types_supported": [TYPE],
         "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "protected_resources": [url],
     }

@@ -29,7 +29,6 @@ OAuthCode = Literal[
     "unsupported_grant_type",
     "access_denied",
 ]
-ELSEWHERE: Final = "scopes are asked for at POST /v1/credentials"
 LARGEST_FORM: Final = 32 * 1024
 _OWN: Final[dict[type[BrokerError], OAuthCode]] = {
     AgentDisabled: "access_denied",
@@ -63,9 +62,7 @@ def check_asked(form: Mapping[str, str], url: str) -> None:
     if "client_secret" in form:
         raise malformed("shared secrets are not accepted", "invalid_client")
     if "scope" in form:
-        raise malformed(ELSEWHERE, "invalid_scope")
-    if "authorization_details" in form:
-        raise malformed(ELSEWHERE, "invalid_authorization_details")
+        raise malformed("scopes are asked for at POST /v1/credentials", "invalid_scope")
     if any(form.get(name, url) != url for name in ("resource", "audience")):
         raise malformed("tokens are given for this API only", "invalid_target")
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from valetkey.core.errors import ClockSkew, TokenExpired, Unauthenticated
 from valetkey.core.principal import ROLES, Caller, Principal
+from valetkey.identity.details import NAME, read_details, written_details
 from valetkey.identity.jose import (
     MAX_TOKEN,
     BadToken,
@@ -96,6 +97,7 @@ def _private(caller: Caller) -> dict[str, object]:
         "vk_auth_time": caller.auth_time and int(caller.auth_time.timestamp()),
         "vk_fresh_for": caller.fresh_for,
         "vk_rule": caller.rule,
+        NAME: written_details(caller.details),
     }
     return {name: value for name, value in said.items() if value is not None and value != []}
 
@@ -120,6 +122,7 @@ def _caller(claims: VerifiedClaims) -> Caller:
         auth_time=_instant_or_none(claims),
         fresh_for=_maybe(claims, "vk_fresh_for"),
         rule=_maybe(claims, "vk_rule"),
+        details=read_details(claims[NAME]) if NAME in claims else (),
     )
 
 

@@ -41,6 +41,7 @@ STATUS: Final[Mapping[type[BrokerError], int]] = {
     errors.ApprovalTimedOut: 410,
     errors.ApprovalVoid: 409,
     errors.ApproverNotEligible: 403,
+    errors.OutsideToken: 403,
     errors.OutsideTask: 403,
     errors.OutsideBoundary: 403,
     errors.DelegationRefused: 403,

@@ -16,6 +16,7 @@ class TokenAnswer(Answer):
     issued_token_type: str | None = None
     token_type: Literal["DPoP"]
     expires_in: int
+    authorization_details: list[dict[str, str | int]] | None = None
 
 
 class Revoked(Answer):

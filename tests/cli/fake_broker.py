@@ -149,6 +149,9 @@ def start(broker: FakeBroker) -> ThreadingHTTPServer:
         def do_POST(self) -> None:
             self._do()
 
+        def do_PUT(self) -> None:
+            self._do()
+
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     broker.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()

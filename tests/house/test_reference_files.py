@@ -11,13 +11,14 @@ from types import ModuleType
 import pytest
 
 from tests.house.pages import REFERENCE, first_cells
-from valetkey.policy import aws_target, cases, catalogue, schema
+from valetkey.policy import agent_files, aws_target, cases, catalogue, schema
+from valetkey.policy.agent_files import load_agents
 from valetkey.policy.cases import load_cases
 from valetkey.policy.cedar_files import ANNOTATIONS
 from valetkey.policy.rules import Rules, load_rules
 
 READERS = {"text", "texts", "boolean", "integer", "duration", "section"}
-FUNCTIONS = {"_matching", "_counts"}
+FUNCTIONS = {"_matching", "_counts", "_pairs"}
 
 
 def keys_read(module: ModuleType) -> set[str]:
@@ -66,6 +67,14 @@ def test_every_key_of_a_policy_test_is_documented() -> None:
     told = set(first_cells("files.md", "Policy tests"))
     read = keys_read(cases) - {"tests"}
     assert told == read - {"id", "owner", "scopes", "labels"}
+
+
+def test_every_key_of_an_agent_is_documented(loaded: tuple[Path, Rules]) -> None:
+    """And the example is an agent."""
+    (example,) = load_agents(loaded[0] / "agents")
+    assert example.wanted.name == "refund-bot"
+    read = keys_read(agent_files) | {"name", "owner", "team", "issuer", "bindings"}
+    assert set(first_cells("files.md", "Agents")) == read
 
 
 def test_every_annotation_and_context_attribute_is_documented() -> None:

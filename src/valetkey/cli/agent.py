@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 import click
 
-from valetkey.cli.client_keys import public_members
+from valetkey.cli import proposals as proposed
 from valetkey.cli.desk import DONE, Desk, stands_at_desk
+from valetkey.cli.login import way_option
 from valetkey.cli.values import PAIR
 from valetkey.core.client_key import CLIENT_KEY
 
@@ -76,6 +77,8 @@ def bind(
     """Bind one more workload identity: an issuer and the claims that pin it, or a key."""
     if (key_file is None) == (issuer is None) or bool(issuer) != bool(claims):
         raise click.UsageError("give an issuer with claims, or --key-file")
+    from valetkey.cli.client_keys import public_members
+
     pins = claims if key_file is None else public_members(key_file).items()
     made = desk.post(f"{_path(agent_id)}/bindings", _binding(issuer or CLIENT_KEY, pins))
     desk.screen.show(made, made)
@@ -100,11 +103,38 @@ def show(desk: Desk, agent_id: str) -> int:
 
 
 @agent.command()
-@click.argument("agent_id", metavar="AGENT")
+@click.argument("agent_id", metavar="AGENT_OR_PROPOSAL")
+@click.option("--digest", help="Only if the agent is as `agent show` told it under this digest.")
+@click.option("--yes", is_flag=True, help="Do not ask again after showing what is proposed.")
+@way_option
 @stands_at_desk("person")
-def accept(desk: Desk, agent_id: str) -> int:
-    """Answer for an agent that names you as its owner; it may ask from then on."""
-    return _shown(desk, desk.post(f"{_path(agent_id)}/accept"))
+def accept(
+    desk: Desk, agent_id: str, digest: str | None, yes: bool, device: bool | None
+) -> int:
+    """Answer for an agent that names you as its owner; or accept what a job proposed for one."""
+    if agent_id.startswith("proposal_"):
+        return proposed.accepted(desk, agent_id, yes, device)
+    known = {} if digest is None else {"If-Match": f'"{digest}"'}
+    answer = desk.broker.call("POST", f"{_path(agent_id)}/accept", headers=known).body
+    return _shown(desk, answer)
+
+
+@agent.command()
+@click.argument("proposal_id", metavar="[PROPOSAL]", required=False)
+@stands_at_desk("person")
+def proposals(desk: Desk, proposal_id: str | None) -> int:
+    """List what jobs would widen about your agents, or show one such proposal."""
+    if proposal_id is None:
+        return proposed.listed(desk)
+    return proposed.shown(desk, proposed.looked_at(desk, proposal_id))
+
+
+@agent.command()
+@click.argument("proposal_id", metavar="PROPOSAL")
+@stands_at_desk("person")
+def refuse(desk: Desk, proposal_id: str) -> int:
+    """Say no to a proposal; it is not proposed again, and you may still accept it."""
+    return proposed.shown(desk, desk.post(f"{proposed.path_of(proposal_id)}/refuse"))
 
 
 @agent.command()
@@ -124,8 +154,9 @@ def _binding(issuer: str, claims: Any) -> dict[str, object]:
 
 
 def _shown(desk: Desk, found: dict[str, Any]) -> int:
-    names = (*COLUMNS, "labels", "boundary", "created_by", "created_by_rule", "accepted_at")
+    names = (*COLUMNS, "labels", "boundary", "created_by", "created_by_rule")
     rows: dict[str, object] = {name: found.get(name) for name in names}
+    rows |= {name: found.get(name) for name in ("accepted_at", "digest")}
     for number, binding in enumerate(found.get("bindings", ()), 1):
         rows[f"binding {number}"] = f"{binding['issuer']} {binding['claims']}"
     desk.screen.show(found, rows)

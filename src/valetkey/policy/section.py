@@ -89,6 +89,16 @@ class Section:
                 self.note(line, f"{key} must hold texts only")
         return tuple(value for _, value in found if isinstance(value, str))
 
+    def mappings(self, key: str, *, required: bool = True) -> list[Section]:
+        """A list of mappings."""
+        node = self._node(key, required)
+        if node is None:
+            return []
+        if not isinstance(node.value, tuple):
+            self.note(node.line, f"{key} must be a list")
+            return []
+        return [Section.of(item, self.file, self.problems, f"one of {key}") for item in node.value]
+
     def section(self, key: str, *, required: bool = True) -> Section | None:
         """A mapping below."""
         node = self._node(key, required)

@@ -11,6 +11,7 @@ import click
 from valetkey.cli import proposals as proposed
 from valetkey.cli.desk import DONE, Desk, stands_at_desk
 from valetkey.cli.login import way_option
+from valetkey.cli.snippets import FILES, snippet
 from valetkey.cli.values import PAIR
 from valetkey.core.client_key import CLIENT_KEY
 
@@ -66,6 +67,11 @@ def register(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A key of the agent's own, JWK or PEM; only its public part is sent.",
 )
+@click.option(
+    "--platform",
+    type=click.Choice(list(FILES)),
+    help="Print what to paste there; without an issuer, nothing else is done.",
+)
 @stands_at_desk("either")
 def bind(
     desk: Desk,
@@ -73,15 +79,41 @@ def bind(
     issuer: str | None,
     claims: tuple[tuple[str, str], ...],
     key_file: Path | None,
+    platform: str | None,
 ) -> int:
     """Bind one more workload identity: an issuer and the claims that pin it, or a key."""
-    if (key_file is None) == (issuer is None) or bool(issuer) != bool(claims):
-        raise click.UsageError("give an issuer with claims, or --key-file")
+    only_print = platform is not None and issuer is None and key_file is None
+    if not only_print and ((key_file is None) == (issuer is None) or bool(issuer) != bool(claims)):
+        raise click.UsageError("give an issuer with claims, --key-file, or --platform alone")
+    paste = _paste(desk, agent_id, platform) if platform else None
+    if only_print:
+        return _pasted(desk, {}, paste)
     from valetkey.cli.client_keys import public_members
 
     pins = claims if key_file is None else public_members(key_file).items()
     made = desk.post(f"{_path(agent_id)}/bindings", _binding(issuer or CLIENT_KEY, pins))
+    if paste is not None:
+        return _pasted(desk, made, paste)
     desk.screen.show(made, made)
+    return DONE
+
+
+def _paste(desk: Desk, agent_id: str, platform: str) -> str:
+    try:
+        return snippet(platform, agent_id, desk.profile.url, desk.profile.audience)
+    except ValueError as why:
+        raise click.UsageError(str(why)) from None
+
+
+def _pasted(desk: Desk, made: dict[str, Any], paste: str | None) -> int:
+    """The text alone on stdout, to be redirected; for machines the binding with it."""
+    text = paste or ""
+    if desk.screen.as_json:
+        desk.screen.document({**made, "snippet": text})
+    elif made:
+        desk.screen.aside(f"bound: {made.get('id')}")
+    for line in text.splitlines():
+        desk.screen.say(line)
     return DONE
 
 

@@ -41,8 +41,12 @@ class Profile:
 
     @property
     def audience(self) -> str:
-        """What a workload's proof must be made for: the broker's URL unless the profile says."""
-        return str(self.settings().get("audience") or self.url)
+        """What a workload's proof must be made for: the broker's URL unless the profile says.
+
+        `VALETKEY_AUDIENCE` beats both. Raises NoProfile.
+        """
+        named = os.environ.get("VALETKEY_AUDIENCE") or self.settings().get("audience")
+        return str(named or self.url)
 
     def settings(self) -> Mapping[str, object]:
         """What the profile says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.api.hall import SCOPE, Hall, Visitor
@@ -126,3 +127,38 @@ def test_a_put_without_the_digest_it_knows_is_refused(hall: Hall) -> None:
         assert answer.json()["code"] == "invalid_request"
     assert hall.owner.call("PUT", PATH, wanted()).json()["code"] == "wrong_door"
     assert hall.owner.call("POST", PLAN, {"agents": []}).json()["code"] == "wrong_door"
+
+
+def test_of_two_jobs_at_once_one_changes_the_agent(live_hall: Hall) -> None:
+    """On PostgreSQL: whoever comes second finds another agent than its plan did."""
+    agent = accepted(live_hall)
+    file = wanted(boundary=["orders-db:read"])
+    with ThreadPoolExecutor(4) as jobs:
+        racing = [
+            jobs.submit(put, live_hall.job, {**file, "labels": labels}, agent["digest"])
+            for labels in ({}, {"environment": "production"}, {}, {})
+        ]
+        statuses = sorted(one.result().status_code for one in racing)
+    assert statuses[0] == 202
+    assert set(statuses[1:]) <= {202, 412}
+    listed = live_hall.owner.get("/v1/proposals")["items"]
+    assert len([one for one in listed if one["state"] == "waiting"]) == 1
+    assert listed[0]["current"]
+
+
+def test_a_person_decides_on_postgres_as_in_memory(live_hall: Hall) -> None:
+    """A binding comes by a yes and goes by pruning, with the rights of the application's role."""
+    accepted(live_hall)
+    two = {"issuer": "workloads", "claims": {"sub": "second"}}
+    file = wanted(bindings=[two])
+    found = plan(live_hall, file)
+    assert [x["what"] for x in found["changes"]] == ["bind", "unbind"]
+    done = put(live_hall.job, file, found["digest"], "?prune=true").json()
+    assert done["agent"]["bindings"] == []
+    path = f"/v1/proposals/{done['proposal']}"
+    seen = live_hall.owner.get(path)
+    fresh = live_hall.fresh(live_hall.owner, seen["fresh_for"])
+    yes = fresh.call("POST", f"{path}/accept", {"shown_hash": seen["shown_hash"]})
+    assert yes.status_code == 200, yes.text
+    assert [x["claims"] for x in live_hall.owner.get(PATH)["bindings"]] == [{"sub": "second"}]
+    assert plan(live_hall, file)["changes"] == []

@@ -146,3 +146,14 @@ def test_helm_lint_is_content() -> None:
     """With its required values the chart has no warning and no error."""
     report = helm_python.lint(str(CHART), values_of("minimal"))
     assert [m for m in report["messages"] if m["severity"] > 1] == [], report
+
+
+def test_the_notes_count_a_replicas_connections(chart: helm_python.Chart) -> None:
+    """Both pools and what they may take beyond, of the settings given or left out."""
+    values = values_of(VALUES[0])
+    database = {"pool": 30, "kept": 10}
+    with_both = {**values, "config": {**values["config"], "database": database}}
+    for given, many in ((values, 36), (with_both, 48)):
+        rendered_text = chart.render(given, name="demo", namespace="prod")
+        notes = next(text for name, text in rendered_text.items() if name.endswith("NOTES.txt"))
+        assert f"may hold {many} connections" in notes

@@ -322,3 +322,39 @@ def test_a_role_of_aws_is_taken_with_a_token_made_for_it_and_a_key_needs_none(
         mounted = {x["mountPath"] for x in serve(objects)["containers"][0]["volumeMounts"]}
         assert ("/var/run/valetkey/aws" in mounted) == (name == "role")
     assert found == {"role": Path("/var/run/valetkey/aws/token"), "key": None}
+
+
+def test_serve_may_ask_its_own_cluster_about_tokens_and_only_then(
+    chart: helm_python.Chart, tmp_path: Path
+) -> None:
+    """A token, the CA, and the right to TokenReview come with the issuer that needs them."""
+    values = values_of("production")
+    cluster = {
+        "name": "here",
+        "kind": "workload",
+        "platform": "kubernetes",
+        "issuer": "https://kubernetes.default.svc.cluster.local",
+        "audience": "https://valetkey.example.com",
+        "jwks_uri": "https://kubernetes.default.svc/openid/v1/jwks",
+        "cluster": {
+            "url": "https://kubernetes.default.svc",
+            "ca_file": "/var/run/valetkey/cluster/ca.crt",
+            "token_file": "/var/run/valetkey/cluster/token",
+        },
+    }
+    config = {**values["config"], "issuers": [*values["config"]["issuers"], cluster]}
+    objects = rendered(chart, {**values, "config": config})
+    for document in objects.values():
+        kubernetes_validate.validate(document, "1.34", strict=True)
+    path = tmp_path / "valetkey.yaml"
+    path.write_text(objects["ConfigMap", "serve"]["data"]["valetkey.yaml"])
+    asked = load_settings(path).issuers[-1].cluster
+    assert asked is not None
+    mounted = {x["mountPath"] for x in serve(objects)["containers"][0]["volumeMounts"]}
+    assert {str(asked.token_file.parent), str(asked.ca_file and asked.ca_file.parent)} <= mounted
+    binding = objects["ClusterRoleBinding", "serve"]
+    assert binding["roleRef"]["name"] == "system:auth-delegator"
+    account = objects["ServiceAccount", "serve"]["metadata"]["name"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "prod"}]
+    plain = rendered(chart, values)
+    assert ("ClusterRoleBinding", "serve") not in plain

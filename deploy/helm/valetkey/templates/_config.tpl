@@ -24,6 +24,13 @@ aws:
 {{- if and .Values.config.aws (not (dig "access_key_file" "" (.Values.config.aws | default dict))) }}yes{{ end -}}
 {{- end -}}
 
+{{/* Something when an issuer is this very cluster, whose API server we ask with a token of ours. */}}
+{{- define "valetkey.asksCluster" -}}
+{{- range .Values.config.issuers | default list -}}
+{{- if eq (dig "cluster" "token_file" "" .) "/var/run/valetkey/cluster/token" }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* valetkey.yaml as `serve` reads it. */}}
 {{- define "valetkey.config" -}}
 {{- mergeOverwrite (deepCopy .Values.config) (include "valetkey.fixed" . | fromYaml) | toYaml -}}

@@ -18,7 +18,10 @@ PUBLIC = {
     "/oauth2/token",
     "/oauth2/introspect",
     "/oauth2/jwks",
+    "/oauth2/revoke",
     "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+    "/.well-known/oauth-protected-resource",
 }
 
 

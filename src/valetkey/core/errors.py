@@ -7,6 +7,8 @@ a house test fails when a class is missing there or in `docs/reference/errors.md
 
 from __future__ import annotations
 
+from typing import Any
+
 from valetkey.core.outages import MintedTooLong as MintedTooLong
 from valetkey.core.outages import MinterRefused as MinterRefused
 from valetkey.core.outages import MinterUnavailable as MinterUnavailable
@@ -66,8 +68,8 @@ class UseDpopNonce(BrokerError):
     code = "use_dpop_nonce"
     next_action = "Send the request again with the answer's DPoP-Nonce in the proof's `nonce`."
 
-    def __init__(self, detail: str = "", *, nonce: str = "") -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str = "", *, nonce: str = "", **more: Any) -> None:
+        super().__init__(detail, **more)
         self.nonce = nonce
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -247,13 +246,10 @@ def test_one_replica_leads_each_turn_and_all_know_what_came_of_it(stage: Stage) 
     assert len(leases(stage)) == 2
 
 
-def test_a_clock_whose_probes_are_off_never_probes(stage: Stage) -> None:
-    """Zero is never, not always."""
-    ticked = threading.Event()
-    broker = probing(stage)
-    beats = Beats(tick=timedelta(seconds=0.05), probe=timedelta(0))
-    clockwork = Clockwork(broker, beats, upkeep=ticked.set)
+@pytest.mark.parametrize(("every", "planned"), [(timedelta(0), False), (MINUTE, True)])
+def test_zero_is_never_and_not_always(stage: Stage, every: timedelta, planned: bool) -> None:
+    """A clock plans the duty only for a time between its probes."""
+    clockwork = Clockwork(probing(stage), Beats(probe=every))
     clockwork.start()
-    assert ticked.wait(5)
     clockwork.stop()
-    assert (leases(stage), "probe" in clockwork.last_done) == ([], False)
+    assert ("probe" in clockwork.last_done, "sweep" in clockwork.last_done) == (planned, True)

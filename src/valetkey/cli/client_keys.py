@@ -6,13 +6,10 @@ import json
 from pathlib import Path
 
 import click
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey
 
 from valetkey.core.client_key import check_client_key
 from valetkey.core.errors import InvalidRequest
 
-_TYPES = (ECKey, OKPKey)
 _KEPT = ("kty", "crv", "x", "y")
 
 
@@ -22,8 +19,11 @@ def public_members(path: Path) -> dict[str, str]:
     The file is a JWK or a PEM, and may be private: no private member leaves it. Raises UsageError
     for any other, without a word of what is in it.
     """
+    from joserfc.errors import JoseError
+    from joserfc.jwk import ECKey, OKPKey
+
     raw = path.read_text()
-    for kind in _TYPES:
+    for kind in (ECKey, OKPKey):
         try:
             key = kind.import_key(json.loads(raw) if raw.lstrip().startswith("{") else raw)
             public = key.as_dict(private=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from valetkey.core.agent import Agent, AgentState, Binding
@@ -109,7 +109,7 @@ def accept_agent(broker: Broker, caller: Caller, agent_id: str, digest: str | No
             raise NotFound()
         if agent.state is not AgentState.PROPOSED:
             return agent
-        unchanged(agent, tx.bindings(agent.id), digest)
+        unchanged(tx, agent, digest)
         accepted = agent.accepted(tx.now())
         tx.save_agent(accepted)
         tx.record(agent_fact(FactKind.AGENT_ACCEPTED, accepted, str(caller.principal)))
@@ -134,7 +134,7 @@ def disable_agent(
         agent = locked_agent(tx, agent_id)
         if agent is None or not ("operator" in caller.roles or is_of(agent, caller, rule)):
             raise NotFound()
-        unchanged(agent, tx.bindings(agent.id), digest)
+        unchanged(tx, agent, digest)
         disabled = agent.disabled()
         tx.save_agent(disabled)
         by = str(caller.principal)
@@ -208,9 +208,9 @@ def is_of(agent: Agent, caller: Caller, rule: TrustRule | None) -> bool:
     return by_rule or (caller.email is not None and caller.email == agent.owner)
 
 
-def unchanged(agent: Agent, bindings: Sequence[Binding], digest: str | None) -> None:
+def unchanged(tx: Transaction, agent: Agent, digest: str | None) -> None:
     """Raise ChangedMeanwhile when the agent is not what the caller knows; None knows nothing."""
-    if digest is not None and digest != agent_digest(agent, bindings):
+    if digest is not None and digest != agent_digest(agent, tx.bindings(agent.id)):
         raise ChangedMeanwhile()
 
 

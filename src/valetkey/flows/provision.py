@@ -119,11 +119,10 @@ def provision_agent(
     with broker.store.transaction() as tx:
         tx.hold_barrier()
         agent = mine(tx, caller, rule, agent_id)
-        bindings = tx.bindings(agent.id)
-        unchanged(agent, bindings, wish.digest)
+        unchanged(tx, agent, wish.digest)
         for wrong in _wrong(broker, tx, rule, wish.new, agent):
             raise wrong.error
-        found = compare(agent, bindings, wish.new)
+        found = compare(agent, tx.bindings(agent.id), wish.new)
         changed = _at_once(tx, caller, agent, found)
         if not waits(agent):
             by = str(caller.principal)

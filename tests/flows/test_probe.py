@@ -244,12 +244,3 @@ def test_one_replica_leads_each_turn_and_all_know_what_came_of_it(stage: Stage) 
     stage.pass_time(MINUTE)
     clocks[1].try_targets()
     assert len(leases(stage)) == 2
-
-
-@pytest.mark.parametrize(("every", "planned"), [(timedelta(0), False), (MINUTE, True)])
-def test_zero_is_never_and_not_always(stage: Stage, every: timedelta, planned: bool) -> None:
-    """A clock plans the duty only for a time between its probes."""
-    clockwork = Clockwork(probing(stage), Beats(probe=every))
-    clockwork.start()
-    clockwork.stop()
-    assert ("probe" in clockwork.last_done, "sweep" in clockwork.last_done) == (planned, True)

@@ -25,7 +25,7 @@ from valetkey.devstack.stack import Stack
 _HEADER = "# Written by `valetkey dev up` at each start: edits are lost. Secrets are in files.\n"
 _PORT = re.compile(r"(?m)^(address: \{host: 127\.0\.0\.1, port: )[0-9]+")
 _ENDPOINT = re.compile(r'(endpoint_url: "http://127\.0\.0\.1:)[0-9]+')
-_PINNED = ("repository_id", "repository_owner_id", "environment")
+_PINNED = ("repository_id", "repository_owner_id", "environment", "event_name")
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,6 @@ def _values(stack: Stack, server: DevServer) -> dict[str, Any]:
 def _issuers(issuer: str, audience: str) -> list[dict[str, Any]]:
     """People, CI jobs and workloads, each with keys of its own."""
     known = ["email", "email_verified", "name", "preferred_username", "groups"]
-    ci_known = sorted(github_claims("production", "refs/heads/main", "push"))
     return [
         {
             "name": "people",
@@ -148,9 +147,8 @@ def _issuers(issuer: str, audience: str) -> list[dict[str, Any]]:
         {
             "name": "github",
             "kind": "ci",
+            "platform": "github-actions",
             **_issuer(f"{issuer}/github", audience, ["RS256"]),
-            "replay": "jti",
-            "informative": ci_known,
         },
         {
             "name": "workloads",

@@ -49,8 +49,8 @@ def take_task(broker: Broker, caller: Caller, task_id: str) -> Task:
     caller.is_whole()
     with broker.store.transaction() as tx:
         tx.hold_barrier()
+        task = tx.task(task_id, lock=True)  # to be changed, so before it is held shared
         standing = tx.standing(task_id)
-        task = tx.task(task_id, lock=True)
         if standing is None or task is None:
             raise NotFound()
         taken = task.taken(caller.agent_id, caller.jkt, issuer_of(tx, caller), tx.now())

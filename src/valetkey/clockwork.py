@@ -76,8 +76,10 @@ class Clockwork:
                 continue
             self.last_done[name] = time.monotonic()
             run = self._done(name, duty)
-            self._scheduler.add_job(run, "interval", seconds=seconds, jitter=seconds / 4)
-        self._scheduler.add_job(self._done("upkeep", self.upkeep))
+            # what runs once is removed, which ends the thread of a scheduler stopped meanwhile
+            first = {"next_run_time": datetime.now(UTC)} if name == "upkeep" else {}
+            jitter = seconds / 4
+            self._scheduler.add_job(run, "interval", seconds=seconds, jitter=jitter, **first)
         self._scheduler.start()
         self._watch.start()
 

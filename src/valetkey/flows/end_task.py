@@ -86,14 +86,24 @@ def close_task(tx: Transaction, task: Task, reason: str, by: str) -> None:
     """
     if task.state is TaskState.ENDED:
         return
-    below = (tx.task(one.id, lock=True) for one in tx.tasks_below(task.id))
-    children = [one for one in below if one is not None and one.state is TaskState.OPEN]
+    children = [one for one in _held_below(tx, task) if one.state is TaskState.OPEN]
     _close(tx, task, reason, by)
     for child in children:
         _close(tx, child, "parent_ended", by)
     held = (lease for one in (task, *children) for lease in tx.leases_of_task(one.id))
     oldest_first = sorted(held, key=lambda lease: lease.id)
     mark_ending(tx, _locked(tx, oldest_first), "task_ended", by)
+
+
+def _held_below(tx: Transaction, task: Task) -> list[Task]:
+    """Every task under this one, locked; looked for again until no more were opened meanwhile.
+
+    Nothing is opened under a locked task, so that what this finds is all there will ever be.
+    """
+    held: dict[str, Task | None] = {}
+    while new := [one.id for one in tx.tasks_below(task.id) if one.id not in held]:
+        held |= {task_id: tx.task(task_id, lock=True) for task_id in new}
+    return [one for one in held.values() if one is not None]
 
 
 def _close(tx: Transaction, task: Task, reason: str, by: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +14,13 @@ from botocore.exceptions import ClientError
 
 from tests.aws.ground import PLACE, Ground, Grounds, ground
 from tests.aws.sessions import refusal
-from valetkey.core.errors import MinterRefused, MinterUnavailable
+from valetkey.core.errors import MinterRefused, MinterUnavailable, OutcomeUnknown
 from valetkey.core.lease import DeniedHow, LeaseState, Proof
 from valetkey.devstack.aws.service import Aws
 from valetkey.flows.reassert import reassert
 from valetkey.flows.sweep import sweep
 from valetkey.flows.verdicts import Issued
+from valetkey.minters.aws_clients import AwsClients
 
 
 @pytest.fixture
@@ -276,3 +278,29 @@ def test_what_aws_does_not_take_is_refused_and_never_widened(place: Ground) -> N
     place.stage.broker = place.broker_over(other)
     with pytest.raises(MinterRefused, match="AccessDenied"):
         place.ask()
+
+
+class AnotherSession(AwsClients):
+    """Clients whose STS answers with a session of another name than was asked for."""
+
+    def sts(self, region: str) -> Any:
+        """The real one, with another word in its answer."""
+        real = super().sts(region)
+
+        def assume_role(**asked: Any) -> Any:
+            answer = real.assume_role(**asked)
+            answer["AssumedRoleUser"]["Arn"] += "x"
+            return answer
+
+        return SimpleNamespace(assume_role=assume_role)
+
+
+def test_a_session_that_was_not_asked_for_is_not_handed_out(place: Ground) -> None:
+    """What such an answer holds is unknown: nobody gets it, and its lease is on its way out."""
+    place.minter._clients.__class__ = AnotherSession
+    with pytest.raises(OutcomeUnknown):
+        place.ask()
+    place.minter._clients.__class__ = AwsClients
+    with place.stage.memory.transaction() as tx:
+        (lease,) = tx.unended_leases()
+    assert (lease.state, lease.end_reason) == (LeaseState.ENDING, "mint_failed")

@@ -96,6 +96,9 @@ class AwsSts:
             answer = sts.assume_role(**asked)
         except AWS_TROUBLE as problem:
             raise spoken(problem, once=True) from None
+        session = f":assumed-role/{handle.where['place'].rsplit('/', 1)[-1]}/{handle.name}"
+        if not str(answer["AssumedRoleUser"]["Arn"]).endswith(session):
+            raise OutcomeUnknown("AWS gave another session than asked", retry_after=5)
         until: datetime = answer["Credentials"]["Expiration"]
         return Minted(
             secret=_secret(answer["Credentials"], wanted, fence),

@@ -52,7 +52,7 @@ def _files(ground: Ground, folder: Path, port: int) -> Ground:
 
 def _roles(ground: Ground) -> None:
     for name, what in ((MANAGER, "LOGIN CREATEROLE"), (INSPECTOR, "LOGIN")):
-        there = ground.look("SELECT FROM pg_roles WHERE rolname = %s", name)
+        there = ground.look("SELECT 1 FROM pg_roles WHERE rolname = %s", name)
         if not there:
             ground.look(f"CREATE ROLE {name} {what}")
     for name in (*orders.GROUPS, INSPECTOR):

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 PATIENCE = 40.0
 """Seconds to wait for an answer: longer than the broker's own `answer_within`."""
 
+_UNSENDABLE = {
+    "code": "invalid_request",
+    "detail": "what was given cannot be sent: it is too long, or holds what no header or path may",
+    "next_action": "Correct what was given; nothing was sent.",
+}
 _TOLD = {"retry_after": "retry-after", "dpop_nonce": "dpop-nonce"}
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -62,6 +67,7 @@ class Wire:
         import httpx2
 
         self._errors: type[Exception] = httpx2.TransportError
+        self._unsendable = (httpx2.LocalProtocolError, httpx2.InvalidURL)
         self._client = httpx2.Client(follow_redirects=False, trust_env=False, timeout=timeout)
 
     def send(
@@ -75,13 +81,16 @@ class Wire:
     ) -> Answer:
         """Send one request; the answer when it is 2xx.
 
-        Raises Refusal for any other status, Unreachable when no answer came.
+        Raises Refusal for any other status, and with status 0 for what cannot be sent at all;
+        Unreachable when no answer came.
         """
         check_url(url)
         try:
             answer = self._client.request(
                 method, url, headers=dict(headers or {}), json=json, data=form
             )
+        except self._unsendable:
+            raise Refusal(0, _UNSENDABLE) from None
         except self._errors as lost:
             raise Unreachable(f"no answer from {_origin(url)}: {type(lost).__name__}") from None
         body = _object(answer)

@@ -215,9 +215,14 @@ def unchanged(tx: Transaction, agent: Agent, digest: str | None) -> None:
 
 
 def free_identity(broker: Broker, tx: Transaction, agent_id: str | None, new: NewBinding) -> None:
-    """Raise BindingTaken when it is (or may be) another agent's, TrustRuleTooWide when too wide."""
+    """Raise BindingTaken when it is (or may be) another agent's, TrustRuleTooWide when too wide.
+
+    Raises InvalidRequest for an issuer that is not registered, where any are.
+    """
     if new.issuer == CLIENT_KEY:
         check_client_key(new.claims)
+    elif broker.platforms and new.issuer not in broker.platforms:
+        raise InvalidRequest("the issuer of the binding is not registered here")
     else:
         check_binding(new.claims, broker.platforms.get(new.issuer, "generic"))
     others = (x for x in tx.bindings_of_issuer(new.issuer) if x.agent_id != agent_id)

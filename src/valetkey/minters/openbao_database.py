@@ -227,8 +227,10 @@ class OpenBaoDatabase:
             if targets and len(self._blind) == len(targets):
                 return "no target can be looked at"
             for target in targets:
-                if self._claimant(target.name) != self._installation:
-                    return f"{target.name} is claimed by another installation or epoch"
+                claimant = self._claimant(target.name)
+                if claimant != self._installation:
+                    whose = "another installation or epoch" if claimant else "nobody yet"
+                    return f"{target.name} is claimed by {whose}"
         except BrokerError as problem:
             return problem.detail
         return None

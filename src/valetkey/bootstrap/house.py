@@ -247,6 +247,7 @@ def failpoint_of(wanted: str | None) -> Callable[[str], None]:
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGSTOP if how == "stop" else signal.SIGKILL)
+                time.sleep(0.2)  # other threads may take the signal; this one goes no further
 
     return fall
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ from valetkey.devstack.folders import DataFolder, read_json, write_json
 
 LOG_LIMIT = 10 * 1024 * 1024
 """A log longer than this (bytes) is set aside as `<name>.log.1` when its child starts."""
+_PICKING = threading.Lock()
+FIRST_PORT, PORTS = 20_000, 12_000
+"""Where ports are picked: below those that Linux gives to outgoing connections (32768 and up)."""
 
 
 @dataclass(frozen=True)
@@ -193,20 +198,20 @@ def port_for(folder: DataFolder, name: str) -> int:
     Kept ports survive a restart, so that URLs in settings and issuer names stay true.
     """
     path = folder.root / "ports.json"
-    ports: dict[str, int] = read_json(path) or {}
-    port = ports.get(name)
-    if port is None or not _free(port):
-        port = _pick(set(ports.values()))
-        write_json(path, ports | {name: port})
-    return port
+    with _PICKING:
+        ports: dict[str, int] = read_json(path) or {}
+        port = ports.get(name)
+        if port is None or not _free(port):
+            port = _pick(set(ports.values()))
+            write_json(path, ports | {name: port})
+        return port
 
 
 def _pick(taken: set[int]) -> int:
+    """A free port that no outgoing connection is given while the stack is down (RFC 6335, 6)."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in taken:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        if port not in taken and _free(port):
             return port
 
 

@@ -10,6 +10,14 @@ from enum import StrEnum
 from valetkey.core.errors import AgentDisabled, AgentNotAccepted, OutsideBoundary
 from valetkey.core.scope import Scope, within_any
 
+Identity = tuple[str, tuple[tuple[str, str], ...]]
+"""A workload identity: the issuer's name, and its exact claims by name."""
+
+
+def identity_of(issuer: str, claims: Iterable[tuple[str, str]]) -> Identity:
+    """The identity that an issuer and claims in any order make."""
+    return issuer, tuple(sorted(claims))
+
 
 class AgentState(StrEnum):
     """Where an agent stands: its owner accepts once before it may ask."""
@@ -68,6 +76,11 @@ class Binding:
     claims: tuple[tuple[str, str], ...]
     created_by: str
     created_at: datetime
+
+    @property
+    def identity(self) -> Identity:
+        """Which identity is bound."""
+        return identity_of(self.issuer, self.claims)
 
     def shares_identity(self, claims: Iterable[tuple[str, str]]) -> bool:
         """Whether every proof that fits one of the two bindings must fit the other too."""

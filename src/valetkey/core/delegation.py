@@ -67,3 +67,9 @@ def may_pass_on(chain: Sequence[Link], to: Agent, deepest: int) -> None:
         above.pop()
     if to.id in above:
         raise DelegationRefused("the agent stands further up in the same chain")
+
+
+def passed_on_by(chain: Sequence[Link], to: Agent) -> str | None:
+    """The name of the agent that passes its task on to this one; None when that keeps it."""
+    above = chain[-1].agent if chain else to
+    return None if above.id == to.id else above.name

@@ -8,12 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from valetkey.core.agent import Agent, AgentState, Binding
+from valetkey.core.agent import Agent, AgentState, Binding, Identity
 from valetkey.core.ask import canonical_hash
 from valetkey.core.scope import Scope
-
-Identity = tuple[str, tuple[tuple[str, str], ...]]
-"""A workload identity: the issuer's name, and its exact claims by name."""
 
 
 class ProposalState(StrEnum):

@@ -24,8 +24,8 @@ def pace(broker: Broker, principal: Principal, door: str = "api") -> None:
         return
     wait = broker.store.admit(f"{door} {principal}", rate)
     if wait is not None:
-        wait = max(0.1, math.ceil(wait * 10) / 10)
-        raise RateLimited("Too many requests.", retry_after=wait, extra={"limit": "rate"})
+        again = _rounded(wait)
+        raise RateLimited("Too many requests.", retry_after=again, extra={"limit": "rate"})
 
 
 def make_room(broker: Broker, tx: Transaction, reach: Reach) -> None:
@@ -58,5 +58,10 @@ def may_call(broker: Broker, target: str) -> None:
     """Raises MinterUnavailable while the target is left alone or its lane has no room."""
     wait = broker.lanes.refusal(target)
     if wait is not None:
-        wait = max(0.1, math.ceil(wait * 10) / 10)
-        raise MinterUnavailable("the target does not answer or is busy", retry_after=wait)
+        again = _rounded(wait)
+        raise MinterUnavailable("the target does not answer or is busy", retry_after=again)
+
+
+def _rounded(wait: float) -> float:
+    """Seconds to wait as they are told: tenths, up, and at least one."""
+    return max(0.1, math.ceil(wait * 10) / 10)

@@ -7,8 +7,7 @@ from valetkey.core.comparison import Comparison
 from valetkey.core.facts import FactKind
 from valetkey.core.ids import LeaseId, lease_id_of
 from valetkey.core.lease import Lease, LeaseState, Proof
-from valetkey.flows.recording import lease_fact
-from valetkey.flows.sweep import CLOCK
+from valetkey.flows.recording import CLOCK, lease_fact
 from valetkey.ports import Broker, Found, Transaction
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from valetkey.core.agent import Agent, AgentState, Binding
+from valetkey.core.agent import Agent, AgentState, Binding, Identity, identity_of
 from valetkey.core.client_key import CLIENT_KEY, check_client_key
 from valetkey.core.errors import (
     BindingTaken,
@@ -37,6 +37,11 @@ class NewBinding:
     issuer: str
     claims: tuple[tuple[str, str], ...]
 
+    @property
+    def identity(self) -> Identity:
+        """Which identity is to be bound."""
+        return identity_of(self.issuer, self.claims)
+
 
 @dataclass(frozen=True)
 class NewAgent:
@@ -48,6 +53,11 @@ class NewAgent:
     labels: Mapping[str, str]
     boundary: tuple[Scope, ...]
     bindings: tuple[NewBinding, ...] = ()
+
+    def provision(self) -> Provision:
+        """The same in the terms of trust rules."""
+        issuers = frozenset(binding.issuer for binding in self.bindings)
+        return Provision(self.name, self.owner, self.team, self.labels, self.boundary, issuers)
 
 
 def register_agent(broker: Broker, caller: Caller, rule: TrustRule | None, new: NewAgent) -> Agent:
@@ -183,8 +193,7 @@ def within_rule(rule: TrustRule | None, new: NewAgent) -> None:
     """Raise OutsideTrustRule unless every part of the agent is within what the rule fixes."""
     if rule is None:
         raise WrongDoor("agents are provisioned by CI, under a trust rule")
-    issuers = frozenset(binding.issuer for binding in new.bindings)
-    rule.bounds(Provision(new.name, new.owner, new.team, new.labels, new.boundary, issuers))
+    rule.bounds(new.provision())
 
 
 def locked_agent(tx: Transaction, name: str) -> Agent | None:
@@ -235,11 +244,12 @@ def bind_identity(
 ) -> Binding:
     """Bind it, with its fact. Raises what `free_identity` does."""
     free_identity(broker, tx, agent.id, new)
+    issuer, claims = new.identity
     binding = Binding(
         id=broker.new_id("binding"),
         agent_id=agent.id,
-        issuer=new.issuer,
-        claims=tuple(sorted(new.claims)),
+        issuer=issuer,
+        claims=claims,
         created_by=by,
         created_at=tx.now(),
     )

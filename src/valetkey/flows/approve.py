@@ -8,7 +8,6 @@ from datetime import datetime
 from valetkey.core.errors import (
     ApprovalVoid,
     ApproverNotEligible,
-    FreshLoginRequired,
     NotFound,
     RoleRequired,
 )
@@ -17,9 +16,9 @@ from valetkey.core.grant import Approval, Grant, GrantState, approvals_by_group
 from valetkey.core.principal import Caller
 from valetkey.core.task import Task
 from valetkey.flows.end_task import line
+from valetkey.flows.fresh import logged_in_for
 from valetkey.flows.look import sees_grant
-from valetkey.flows.recording import grant_fact
-from valetkey.flows.sweep import CLOCK
+from valetkey.flows.recording import CLOCK, grant_fact
 from valetkey.ports import Broker, Transaction
 
 
@@ -32,7 +31,7 @@ def approve(broker: Broker, caller: Caller, grant_id: str, shown_hash: str) -> G
     with broker.store.transaction() as tx:
         grant, task = _waiting(tx, caller, grant_id)
         _eligible(tx, caller, grant, task)
-        _fresh(broker, tx, caller, fresh_name(grant))
+        logged_in_for(broker, tx, caller, fresh_name(grant))
         if shown_hash != grant.shown_hash:
             raise ApprovalVoid("what you saw is not what waits now")
         if any(verdict.approver == caller.email for verdict in tx.approvals(grant.id)):
@@ -130,13 +129,6 @@ def _behind(tx: Transaction, task: Task) -> set[str]:
 def _folded(names: set[str]) -> set[str]:
     """However they are written: one mailbox is one person."""
     return {name.casefold() for name in names}
-
-
-def _fresh(broker: Broker, tx: Transaction, caller: Caller, name: str) -> None:
-    """A login made for this very object, no older than the limit."""
-    age = tx.now() - (caller.auth_time or tx.now())
-    if caller.fresh_for != name or age > broker.limits.fresh_login:
-        raise FreshLoginRequired(extra={"fresh_for": name})
 
 
 def _collectable(broker: Broker, grant: Grant, task: Task, now: datetime) -> Grant:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from valetkey.core.facts import Fact, FactKind
+from valetkey.flows.recording import CLOCK
 from valetkey.ports import Broker
 
 
@@ -17,7 +18,5 @@ def claim_back_ends(broker: Broker) -> list[str]:
         with broker.store.transaction() as tx:
             for target in claimed:
                 body = {"installation": broker.installation}
-                tx.record(
-                    Fact(kind=FactKind.INSTALLATION_CLAIMED, by="clock", target=target, body=body)
-                )
+                tx.record(Fact(FactKind.INSTALLATION_CLAIMED, CLOCK, target=target, body=body))
     return claimed

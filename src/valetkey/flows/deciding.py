@@ -8,7 +8,14 @@ from datetime import datetime, timedelta
 
 from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.decision import Decision, Outcome, Question, intersection
-from valetkey.core.errors import BrokerError, OutsideBoundary, OutsideTask
+from valetkey.core.delegation import passed_on_by
+from valetkey.core.errors import (
+    BrokerError,
+    DeniedByPolicy,
+    OutsideBoundary,
+    OutsideTask,
+    PolicyBroken,
+)
 from valetkey.core.scope import Scope
 from valetkey.flows.nearest import Nearest, nearest_ask
 from valetkey.ports import Broker, PolicyEngine, Standing
@@ -23,7 +30,6 @@ def question_of(
 ) -> Question:
     """The whole input of the decision on one ask under a task."""
     task, agent = standing.task, standing.agent
-    above = standing.above[-1].agent if standing.above else agent
     return Question(
         agent=agent,
         ttl=ttl,
@@ -34,7 +40,7 @@ def question_of(
         wanted=wanted,
         approvals=approvals,
         depth=task.depth,
-        delegated_by=None if above.id == agent.id else above.name,
+        delegated_by=passed_on_by(standing.above, agent),
     )
 
 
@@ -97,3 +103,10 @@ def told(error: BrokerError, nearest: Nearest | None) -> BrokerError:
     if nearest is not None:
         error.extra = {**error.extra, "nearest": nearest.told()}
     return error
+
+
+def refusal_of(decision: Decision, decision_id: str) -> BrokerError:
+    """What a deny tells the caller."""
+    if decision.problem is not None:
+        return PolicyBroken(decision_id=decision_id)
+    return DeniedByPolicy(decision_id=decision_id)

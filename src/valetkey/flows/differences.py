@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from valetkey.core.agent import Agent, Binding
-from valetkey.core.proposal import Identity
+from valetkey.core.agent import Agent, Binding, Identity
 from valetkey.core.scope import Scope, within_any
 from valetkey.flows.agents import NewAgent
 
@@ -50,7 +49,7 @@ def compare(agent: Agent, bindings: Sequence[Binding], new: NewAgent) -> Differe
     if dict(agent.labels) != dict(new.labels):
         fields["labels"] = dict(new.labels)
     wanted = identities(new)
-    held = {(one.issuer, tuple(sorted(one.claims))) for one in bindings}
+    held = {one.identity for one in bindings}
     return Differences(
         fields=fields,
         at_once=_met(agent.boundary, new.boundary),
@@ -58,13 +57,13 @@ def compare(agent: Agent, bindings: Sequence[Binding], new: NewAgent) -> Differe
         narrows=not all(within_any(scope, new.boundary) for scope in agent.boundary),
         widens=not all(within_any(scope, agent.boundary) for scope in new.boundary),
         bind=tuple(one for one in wanted if one not in held),
-        unbind=tuple(x for x in bindings if (x.issuer, tuple(sorted(x.claims))) not in wanted),
+        unbind=tuple(one for one in bindings if one.identity not in wanted),
     )
 
 
 def identities(new: NewAgent) -> tuple[Identity, ...]:
     """The bindings that a file wants, each once."""
-    return tuple({(x.issuer, tuple(sorted(x.claims))): None for x in new.bindings})
+    return tuple(dict.fromkeys(one.identity for one in new.bindings))
 
 
 def listed(agent: Agent, differences: Differences, *, waits: bool) -> Iterator[Change]:

@@ -12,9 +12,9 @@ from valetkey.core.grant import Grant, GrantState
 from valetkey.core.lease import LIVE, Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.core.task import Task, TaskState
-from valetkey.flows.recording import grant_fact, task_fact
+from valetkey.flows.recording import CLOCK, grant_fact, task_fact
 from valetkey.flows.revoke import mark_ending
-from valetkey.flows.sweep import CLOCK, settle
+from valetkey.flows.sweep import settle
 from valetkey.ports import Broker, Transaction
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from valetkey.core.errors import AlreadyDecided, FreshLoginRequired, NotFound, RoleRequired
+from valetkey.core.errors import AlreadyDecided, NotFound, RoleRequired
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.kill import Height, Kill
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.flows.end_task import close_task
 from valetkey.flows.forecast import LAST, Forecast, forecast
+from valetkey.flows.fresh import logged_in_for
 from valetkey.flows.kill_subject import known_subject, may_order
 from valetkey.flows.revoke import mark_ending
 from valetkey.flows.sweep import settle
@@ -121,9 +122,7 @@ def release_kill(broker: Broker, caller: Caller, kill_id: str) -> Kill:
             raise RoleRequired("another operator than the one who ordered it must release it")
         if ordered.released_at is not None:
             raise AlreadyDecided("it was released before")
-        age = tx.now() - (caller.auth_time or tx.now())
-        if caller.fresh_for != f"release:{kill_id}" or age > broker.limits.fresh_login:
-            raise FreshLoginRequired(extra={"fresh_for": f"release:{kill_id}"})
+        logged_in_for(broker, tx, caller, f"release:{kill_id}")
         released = replace(ordered, released_at=tx.now(), released_by=str(caller.principal))
         tx.save_kill(released)
         tx.record(_fact(FactKind.KILL_RELEASED, released, str(caller.principal)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from valetkey.core.admission import Ceilings
+from valetkey.core.ask import GrantedTtl
 from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.errors import BrokerError, MinterUnavailable, StoreUnavailable
 from valetkey.core.facts import Fact, FactKind, HistoryQuery, RecordedFact
@@ -19,8 +20,9 @@ from valetkey.core.ids import LeaseId
 from valetkey.core.kill import Reach
 from valetkey.core.lease import PROBE, Lease, LeaseState
 from valetkey.flows.issue import mint, tell_reappeared, withhold
-from valetkey.flows.recording import lease_fact
-from valetkey.flows.sweep import CLOCK, settle
+from valetkey.flows.new_lease import new_lease
+from valetkey.flows.recording import CLOCK, lease_fact
+from valetkey.flows.sweep import settle
 from valetkey.flows.verdicts import Order
 from valetkey.ports import Broker, Deadline, Minted, Transaction
 
@@ -191,33 +193,8 @@ def _near_a_ceiling(broker: Broker, tx: Transaction, target: str) -> bool:
 
 
 def _written(broker: Broker, tx: Transaction, wanted: CataloguedScope) -> Lease:
-    lease_id, now, patience = LeaseId(broker.new_id("lease")), tx.now(), broker.patience
-    minter, ttl = broker.minters[wanted.target.minter], min(LIFE, wanted.definition.max_ttl)
-    mint_until = now + patience.mint_limit
-    second_tap_at = mint_until + patience.second_tap
-    lease = Lease(
-        id=lease_id,
-        grant_id=None,
-        task_id=None,
-        agent_id=None,
-        owner="",
-        target=wanted.target.name,
-        scope=str(wanted.scope),
-        catalogue_digest=wanted.catalogue_digest,
-        handle=minter.handle_for(lease_id, wanted),
-        end_class=minter.end_class(wanted),
-        state=LeaseState.MINTING,
-        fence=1,
-        requested_ttl=LIFE,
-        granted_ttl=ttl,
-        cut_by=PROBE,
-        created_at=now,
-        mint_until=mint_until,
-        second_tap_at=second_tap_at,
-        due_at=mint_until,
-        expires_at=now + ttl,
-        backend_expires_at=second_tap_at + minter.longest_life(ttl),
-    )
+    ttl = GrantedTtl(min(LIFE, wanted.definition.max_ttl), PROBE)
+    lease = replace(new_lease(broker, wanted, ttl, tx.now()), requested_ttl=LIFE)
     tx.add_lease(lease)
     tx.record(lease_fact(FactKind.LEASE_WRITTEN, lease, CLOCK))
     return lease

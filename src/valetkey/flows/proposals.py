@@ -9,7 +9,6 @@ from valetkey.core.agent import Agent, Binding
 from valetkey.core.errors import (
     AlreadyDecided,
     ApprovalVoid,
-    FreshLoginRequired,
     NotFound,
     OutsideTrustRule,
     RoleRequired,
@@ -26,6 +25,7 @@ from valetkey.flows.agents import (
     touched,
     within_rule,
 )
+from valetkey.flows.fresh import logged_in_for
 from valetkey.flows.look import SEES_ALL
 from valetkey.flows.provision import proposal_fact
 from valetkey.ports import Broker, Transaction
@@ -72,7 +72,7 @@ def accept_proposal(
     with broker.store.transaction() as tx:
         tx.hold_barrier()
         found, agent, bindings = _open(tx, caller, proposal_id)
-        _fresh(broker, tx, caller, found)
+        logged_in_for(broker, tx, caller, fresh_name(found))
         if shown_hash != found.shown_hash or found.base != agent_digest(agent, bindings):
             raise ApprovalVoid("what you saw is not what would change now")
         changed = replace(touched(agent, caller), boundary=found.boundary)
@@ -128,13 +128,6 @@ def _open(
 def _decides(caller: Caller, found: Proposal) -> bool:
     own = caller.email is not None and caller.email == found.owner
     return own or "operator" in caller.roles
-
-
-def _fresh(broker: Broker, tx: Transaction, caller: Caller, found: Proposal) -> None:
-    """A login made for this very proposal, no older than the limit."""
-    age = tx.now() - (caller.auth_time or tx.now())
-    if caller.fresh_for != fresh_name(found) or age > broker.limits.fresh_login:
-        raise FreshLoginRequired(extra={"fresh_for": fresh_name(found)})
 
 
 def _allowed(broker: Broker, rule: TrustRule | None, changed: Agent, found: Proposal) -> None:

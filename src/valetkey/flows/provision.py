@@ -23,7 +23,7 @@ from valetkey.core.facts import Fact, FactKind
 from valetkey.core.kill import VENDOR
 from valetkey.core.principal import Caller
 from valetkey.core.proposal import Proposal, ProposalState, agent_digest
-from valetkey.core.trust import Provision, TrustRule
+from valetkey.core.trust import TrustRule
 from valetkey.flows.agents import (
     NewAgent,
     NewBinding,
@@ -162,9 +162,7 @@ def _wrong(
     broker: Broker, tx: Transaction, rule: TrustRule, new: NewAgent, agent: Agent | None
 ) -> Iterator[Wrong]:
     """Everything that stands against a wish, part by part."""
-    issuers = frozenset(binding.issuer for binding in new.bindings)
-    wanted = Provision(new.name, new.owner, new.team, new.labels, new.boundary, issuers)
-    for part in rule.outside(wanted):
+    for part in rule.outside(new.provision()):
         no = OutsideTrustRule(f"rule {rule.name} does not allow this {part}")
         yield Wrong(_PARTS.get(part, part), no)
     if agent is not None and agent.created_by_rule != rule.name:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import FactKind
-from valetkey.flows.recording import lease_fact
+from valetkey.flows.recording import CLOCK, lease_fact
 from valetkey.ports import Broker, Lapse
-
-CLOCK = "clock"
 
 
 def reassert(broker: Broker) -> int:

@@ -22,7 +22,7 @@ from valetkey.core.ids import LeaseId, lease_id_of
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.tally import Doubt
 from valetkey.flows.adopt import adopt, vanish
-from valetkey.flows.sweep import CLOCK
+from valetkey.flows.recording import CLOCK
 from valetkey.flows.witness import doubts, note_tally
 from valetkey.ports import Broker, Found, Minter, Presence, Transaction
 

@@ -14,6 +14,9 @@ from valetkey.core.principal import Caller
 from valetkey.core.task import Task
 from valetkey.ports import Broker, Transaction
 
+CLOCK = "clock"
+"""Who did what nobody asked for: the clock, in any replica."""
+
 
 def lease_fact(kind: FactKind, lease: Lease, by: str, outcome: str = "done") -> Fact:
     """A fact about a lease, with the state it left the lease in."""

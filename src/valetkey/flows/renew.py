@@ -27,11 +27,12 @@ from valetkey.core.grant import Grant
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.flows.admit import may_call
+from valetkey.flows.deciding import refusal_of
 from valetkey.flows.issue import no_longer_wanted
 from valetkey.flows.recording import lease_fact, refusals_about
 from valetkey.flows.request_credential import asked_before, said_before, within_token
 from valetkey.flows.verdicts import Refused
-from valetkey.flows.weigh import Weighed, open_task, refusal_of, weigh
+from valetkey.flows.weigh import Weighed, open_task, weigh
 from valetkey.ports import Broker, Deadline, Renewed, Transaction
 
 UNTOLD = "the renewal may have been made or not; the credential is ended when it would have been"

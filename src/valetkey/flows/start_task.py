@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from valetkey.core.agent import Agent
 from valetkey.core.decision import Outcome, Question
-from valetkey.core.delegation import Link
+from valetkey.core.delegation import Link, passed_on_by
 from valetkey.core.errors import (
     BrokerError,
-    DeniedByPolicy,
     InvalidRequest,
     InvalidTtl,
     Killed,
     NotFound,
-    PolicyBroken,
 )
 from valetkey.core.facts import FactKind
 from valetkey.core.kill import VENDOR, Reach
@@ -23,7 +21,7 @@ from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
 from valetkey.flows.admit import room_for_task
-from valetkey.flows.deciding import told
+from valetkey.flows.deciding import refusal_of, told
 from valetkey.flows.nearest import nearest_task
 from valetkey.flows.recording import task_fact
 from valetkey.ports import Broker, Transaction
@@ -94,18 +92,16 @@ def open_seat(
     if tx.kills_over(reach):
         raise Killed()
     now = tx.now()
-    decision = broker.rules().policy.decide(_question(plan, seat, now))
+    question, policy = _question(plan, seat, now), broker.rules().policy
+    decision = policy.decide(question)
     lasts = min(plan.lasts, decision.max_ttl or plan.lasts)
     decision_id = broker.new_id("decision")
     tx.record_decision(decision_id, decision)
-    task = _task(broker.new_id("task"), plan, seat, (now, now + lasts))
-    task = replace(task, decision_id=decision_id)
+    task = _task(broker.new_id("task"), decision_id, plan, seat, (now, now + lasts))
     if decision.outcome is not Outcome.ALLOW:
-        refusal = PolicyBroken if decision.problem else DeniedByPolicy
-        error: BrokerError = refusal(decision_id=decision_id)
+        error = refusal_of(decision, decision_id)
         if decision.problem is None:
-            question = _question(plan, seat, now)
-            told(error, nearest_task(broker.rules().policy.decide, question))
+            told(error, nearest_task(policy.decide, question))
         tx.record(task_fact(FactKind.TASK_DENIED, task, by, error.code))
         error.recorded = True
         return task, error
@@ -116,12 +112,6 @@ def open_seat(
     return task, None
 
 
-def delegator(seat: Seat) -> str | None:
-    """The name of the agent that passes the task on, None when it stays with the same."""
-    above = seat.chain[-1].agent if seat.chain else seat.agent
-    return None if above.id == seat.agent.id else above.name
-
-
 def _question(plan: Plan, seat: Seat, now: datetime) -> Question:
     return Question(
         agent=seat.agent,
@@ -130,11 +120,13 @@ def _question(plan: Plan, seat: Seat, now: datetime) -> Question:
         task_owner=seat.agent.owner,
         task_scopes=plan.scopes,
         depth=len(seat.chain),
-        delegated_by=delegator(seat),
+        delegated_by=passed_on_by(seat.chain, seat.agent),
     )
 
 
-def _task(task_id: str, plan: Plan, seat: Seat, lasts: tuple[datetime, datetime]) -> Task:
+def _task(
+    task_id: str, decision_id: str, plan: Plan, seat: Seat, lasts: tuple[datetime, datetime]
+) -> Task:
     parent = seat.chain[-1].task if seat.chain else None
     return Task(
         id=task_id,
@@ -151,6 +143,7 @@ def _task(task_id: str, plan: Plan, seat: Seat, lasts: tuple[datetime, datetime]
         parent_id=parent.id if parent else None,
         ancestors=tuple(link.task.id for link in seat.chain),
         max_credentials=plan.max_credentials,
+        decision_id=decision_id,
     )
 
 

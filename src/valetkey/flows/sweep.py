@@ -10,12 +10,10 @@ from functools import partial
 from valetkey.core.errors import BrokerError
 from valetkey.core.facts import FactKind
 from valetkey.core.lease import LIVE, Lease, LeaseState, Patience, Proof
-from valetkey.flows.recording import lease_fact
+from valetkey.flows.recording import CLOCK, lease_fact
 from valetkey.flows.revoke import mark_ending
 from valetkey.flows.tell_stuck import tell_stuck
 from valetkey.ports import Broker, Denied, Ending, Gone, LivesUntil, Mine, Presence, Transaction
-
-CLOCK = "clock"
 
 
 @dataclass(frozen=True)

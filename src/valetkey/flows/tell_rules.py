@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from valetkey.core.ask import canonical_hash
 from valetkey.core.facts import Fact, FactKind
+from valetkey.flows.recording import CLOCK
 from valetkey.ports import Broker
 
 AGAIN = timedelta(hours=1)
-CLOCK = "clock"
 
 
 def tell_activated(broker: Broker, catalogue_digest: str, policy_hash: str) -> None:

@@ -12,20 +12,16 @@ from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.decision import Decision, Outcome
 from valetkey.core.delegation import Link
 from valetkey.core.errors import (
-    BrokerError,
     BudgetSpent,
-    DeniedByPolicy,
     Killed,
     NotFound,
     NotRenewable,
-    PolicyBroken,
     TaskEnded,
 )
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.grant import Grant, GrantState
-from valetkey.core.ids import LeaseId
 from valetkey.core.kill import Reach
-from valetkey.core.lease import Lease, LeaseState
+from valetkey.core.lease import Lease
 from valetkey.core.principal import Caller
 from valetkey.core.task import Task
 from valetkey.flows.admit import make_room
@@ -34,9 +30,11 @@ from valetkey.flows.deciding import (
     decided_for_all,
     instead_of,
     question_of,
+    refusal_of,
     told,
 )
 from valetkey.flows.nearest import Nearest
+from valetkey.flows.new_lease import new_lease
 from valetkey.flows.recording import grant_fact, lease_fact
 from valetkey.flows.verdicts import Order, Refused, Verdict, Waiting
 from valetkey.ports import Broker, Deadline, Standing, Transaction
@@ -179,33 +177,13 @@ def write_lease(
     `keep` writes the grant, new or there already. Raises what `_make_room` does.
     """
     _make_room(broker, tx, weighed)
-    lease_id = LeaseId(broker.new_id("lease"))
-    minter = broker.minters[weighed.wanted.target.minter]
-    patience, now, ttl = broker.patience, weighed.now, weighed.ttl.ttl
-    mint_until = now + patience.mint_limit
-    second_tap_at = mint_until + patience.second_tap
-    lease = Lease(
-        id=lease_id,
+    lease = replace(
+        new_lease(broker, weighed.wanted, weighed.ttl, weighed.now),
         grant_id=grant.id,
         task_id=weighed.task.id,
         agent_id=weighed.agent.id,
         owner=weighed.task.owner,
-        target=weighed.wanted.target.name,
-        scope=str(weighed.wanted.scope),
-        catalogue_digest=weighed.wanted.catalogue_digest,
-        handle=minter.handle_for(lease_id, weighed.wanted),
-        end_class=minter.end_class(weighed.wanted),
-        state=LeaseState.MINTING,
-        fence=1,
         requested_ttl=grant.requested_ttl,
-        granted_ttl=ttl,
-        cut_by=weighed.ttl.cut_by,
-        created_at=now,
-        mint_until=mint_until,
-        second_tap_at=second_tap_at,
-        due_at=mint_until,
-        expires_at=now + ttl,
-        backend_expires_at=second_tap_at + minter.longest_life(ttl),
         renewable_for=weighed.life,
     )
     keep(replace(grant, lease_id=lease.id, generation=grant.generation + 1))
@@ -296,13 +274,6 @@ def _grant_of(
         reason=ask.reason,
         renewable_for=weighed.life,
     )
-
-
-def refusal_of(decision: Decision, decision_id: str) -> BrokerError:
-    """What a deny tells the caller."""
-    if decision.problem is not None:
-        return PolicyBroken(decision_id=decision_id)
-    return DeniedByPolicy(decision_id=decision_id)
 
 
 def _whole(duration: timedelta) -> timedelta:

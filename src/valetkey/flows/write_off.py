@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from valetkey.core.errors import FreshLoginRequired, NotFound, NotStuck, RoleRequired
+from valetkey.core.errors import NotFound, NotStuck, RoleRequired
 from valetkey.core.facts import FactKind
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.principal import Caller
 from valetkey.flows.end_task import line
+from valetkey.flows.fresh import logged_in_for
 from valetkey.flows.recording import lease_fact
 from valetkey.ports import Broker, Transaction
 
@@ -29,7 +30,7 @@ def write_off(broker: Broker, caller: Caller, lease_id: str, reason: str) -> Lea
             raise RoleRequired("another operator than the lease's owner must write it off")
         if lease.state is not LeaseState.STUCK:
             raise NotStuck()
-        _fresh(broker, tx, caller, fresh_for(lease))
+        logged_in_for(broker, tx, caller, fresh_for(lease))
         gone = lease.written_off(caller.email or str(caller.principal), reason, tx.now())
         tx.save_lease(gone)
         told = lease_fact(FactKind.LEASE_WRITTEN_OFF, gone, str(caller.principal), "written_off")
@@ -50,9 +51,3 @@ def _owners(tx: Transaction, lease: Lease) -> set[str]:
     task = tx.task(lease.task_id) if lease.task_id else None
     above = {one.owner.casefold() for one in line(tx, task)} if task else set()
     return {lease.owner.casefold()} | above
-
-
-def _fresh(broker: Broker, tx: Transaction, caller: Caller, name: str) -> None:
-    age = tx.now() - (caller.auth_time or tx.now())
-    if caller.fresh_for != name or age > broker.limits.fresh_login:
-        raise FreshLoginRequired(extra={"fresh_for": name})

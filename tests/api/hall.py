@@ -62,11 +62,11 @@ class Visitor:
         self.caller = replace(caller, jkt=key.thumbprint())
         now = hall.stage.broker.store.now()
         known = replace(self.caller, expires_at=now.replace(microsecond=0) + timedelta(seconds=290))
-        self.token = AccessTokens(US, hall.keys).issue(known, now)
+        self.token = AccessTokens(hall.url, hall.keys).issue(known, now)
 
     def proof(self, method: str, path: str, **claims: object) -> str:
         """A DPoP proof for one call."""
-        said = {"htm": method, "htu": US + path, "token": self.token, **claims}
+        said = {"htm": method, "htu": self.hall.url + path, "token": self.token, **claims}
         return dpop_proof(self.key, self.hall.stage.broker.store.now().timestamp(), said)
 
     def headers(self, method: str, path: str) -> dict[str, str]:
@@ -116,8 +116,10 @@ class Hall:
         stack: ExitStack,
         store: Store | None = None,
         nonces: Nonces | None = None,
+        url: str = US,
         **doors: Any,
     ) -> None:
+        self.url = url
         self.stage = Stage(store)
         self.keys = SigningKeys.generate()
         self.issuers = {
@@ -134,8 +136,8 @@ class Hall:
             self.stage.broker.store.now,
             nonces=nonces,
         )
-        self.authenticator = Authenticator(US, self.keys, self._registered(), behind)
-        known = Doors(US, {RULE.name: RULE}, self.issuers["people"].url, "valetkey-cli", **doors)
+        self.authenticator = Authenticator(url, self.keys, self._registered(), behind)
+        known = Doors(url, {RULE.name: RULE}, self.issuers["people"].url, "valetkey-cli", **doors)
         self.app = create_app(self.stage.broker, self.authenticator, known, self.watch)
         self.client = stack.enter_context(TestClient(self.app, base_url="http://elsewhere"))
         self.bot = self.visitor(self.stage.bot)
@@ -177,7 +179,7 @@ class Hall:
     def exchange(self, form: Mapping[str, str], key: ECKey, **headers: str) -> Any:
         """POST /oauth2/token with a good DPoP proof."""
         now = self.stage.broker.store.now().timestamp()
-        proof = dpop_proof(key, now, {"htm": "POST", "htu": f"{US}/oauth2/token"})
+        proof = dpop_proof(key, now, {"htm": "POST", "htu": f"{self.url}/oauth2/token"})
         return self.client.post("/oauth2/token", data=form, headers={"DPoP": proof, **headers})
 
     def _registered(self) -> Registered:
@@ -190,12 +192,12 @@ class Hall:
             ),
             rules=(RULE,),
             groups=GroupMap({"ops": frozenset({"operator"})}, frozenset({"approvers"})),
-            resource_servers=(ResourceServer("orders-api", US, {"keys": [server_jwk]}),),
+            resource_servers=(ResourceServer("orders-api", self.url, {"keys": [server_jwk]}),),
         )
 
     def _record(self, name: str, kind: Any) -> IssuerRecord:
         issuer = self.issuers[name]
-        audience = "valetkey-cli" if kind == "people" else US
+        audience = "valetkey-cli" if kind == "people" else self.url
         return IssuerRecord(
             name, issuer.url, kind, audience, frozenset({"ES256"}), jwks_uri=issuer.jwks_uri
         )

@@ -5,48 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-import uvicorn
 
 from tests.api.hall import SCOPE, Hall
-
-
-class Served:
-    """A hall behind uvicorn on a loopback port."""
-
-    def __init__(self, hall: Hall) -> None:
-        self.hall = hall
-        settings = uvicorn.Config(hall.app, port=0, log_level="critical", server_header=False)
-        self.server = uvicorn.Server(settings)
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.listening.getsockname()[1]
-        self.thread = threading.Thread(target=self.server.run, args=([self.listening],))
-        self.thread.start()
-        until(lambda: self.server.started)
-
-    def close(self) -> None:
-        """Stop serving."""
-        self.server.should_exit = True
-        self.thread.join(30)
-        self.listening.close()
-
-    def connected(self, head: str) -> socket.socket:
-        """A connection that has sent this request line and these headers."""
-        line = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        line.sendall(head.replace("\n", "\r\n").encode())
-        return line
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for something to become true; fail after 30 seconds."""
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from tests.api.served import Served, until
 
 
 def read_all(line: socket.socket) -> str:

@@ -10,6 +10,7 @@ from joserfc.jwk import ECKey, OKPKey
 
 from tests.identity.place import ASSERTION, TOKEN_URL, US, Place
 from valetkey.core.errors import AgentDisabled, BrokerError, ProofReplayed
+from valetkey.core.principal import Caller
 from valetkey.identity.bindings import AgentIdentity, ClientKey
 from valetkey.testing.issuer import WITHOUT, Key, compact, filled, public_jwk
 
@@ -171,6 +172,31 @@ def test_a_flood_of_bad_proofs_for_a_client_does_not_lock_it_out(place: Place, k
         place.exchange(place.form(place.bot()[:-8] + "AAAAAAAA"))
     assert place.exchange(form(signed(place, key)))
     assert place.exchange(place.form(place.bot()))
+
+
+def revoking(assertion: str) -> dict[str, str]:
+    """A revocation by private_key_jwt."""
+    return {"token": "x", "client_assertion_type": ASSERTION, "client_assertion": assertion}
+
+
+def test_an_agent_revokes_by_its_own_key(place: Place, key: ECKey) -> None:
+    """RFC 7009 section 2.1: as at the token endpoint, and an assertion is used once at both."""
+    assertion = signed(place, key, jti="one")
+    by = place.replica().revoker(revoking(assertion), [], [], f"{US}/oauth2/revoke")
+    assert isinstance(by, Caller)
+    assert (by.subject, by.binding_id) == ("agent_bot", "binding_key")
+    with pytest.raises(ProofReplayed) as refused:
+        place.exchange(form(assertion))
+    assert refused.value.extra["oauth_error"] == "invalid_client"
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_nobody_revokes_by_a_bad_assertion(place: Place, key: ECKey, why: str) -> None:
+    """What gets no token revokes nothing."""
+    with pytest.raises(BrokerError) as refused:
+        place.replica().revoker(revoking(REFUSED[why](place, key)), [], [], f"{US}/oauth2/revoke")
+    assert refused.value.extra["oauth_error"] == "invalid_client"
+    assert place.uses.kept_until() == []
 
 
 BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -80,11 +80,11 @@ class Authenticator:
         trust = Trust(registered.rules, behind.bindings, registered.groups)
         reader = ProofReader.of(registered.issuers, registered.outside)
         self._exchange = Exchange(self._url, reader, trust, self._tokens, behind.uses)
-        client = ClientCredentials(self._url, behind.bindings, self._tokens, behind.uses)
+        self._agents = ClientCredentials(self._url, behind.bindings, self._tokens, behind.uses)
         self._grants: Mapping[str, Grant] = {
             GRANT_TYPE: self._exchange.run,
             JWT_BEARER: self._exchange.run_bearer,
-            CLIENT_CREDENTIALS: client.run,
+            CLIENT_CREDENTIALS: self._agents.run,
         }
         self._clients = ClientAssertions(self._url, registered.resource_servers, behind.uses)
 
@@ -140,12 +140,15 @@ class Authenticator:
     def revoker(
         self, form: Mapping[str, str], authorization: Sequence[str], dpop: Sequence[str], url: str
     ) -> Caller | ResourceServer:
-        """Who asks for a revocation at `url`: the holder of a token of ours, or a resource server.
+        """Who asks for a revocation at `url`.
 
-        Raises a BrokerError whose `extra["oauth_error"]` is `invalid_client`.
+        The holder of a token of ours, an agent by its own key, or a resource server. Raises a
+        BrokerError whose `extra["oauth_error"]` is `invalid_client`.
         """
         if not authorization:
-            return self.authenticate_resource_server(form)
+            if self._clients.knows(form):
+                return self.authenticate_resource_server(form)
+            return self._agents.authenticate(form, self._behind.now())
         if "client_assertion" in form or "client_secret" in form:
             raise malformed("a client proves itself in one way only")
         try:

@@ -59,6 +59,13 @@ class ClientAssertions:
             because.extra.pop("oauth_error", None)
             raise refused(because, "invalid_client") from None
 
+    def knows(self, form: Mapping[str, str]) -> bool:
+        """Whether the form's assertion, unverified, says to be of a registered resource server."""
+        try:
+            return shown_assertion(form)[1] in self._servers
+        except (BadToken, BrokerError):
+            return False
+
     def _verify(self, form: Mapping[str, str], now: datetime) -> ResourceServer:
         jws, named = shown_assertion(form)
         found = self._servers.get(named)

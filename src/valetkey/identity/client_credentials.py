@@ -18,7 +18,7 @@ from valetkey.core.principal import Caller, Principal
 from valetkey.identity.bindings import AgentIdentity, Bindings, ClientKey
 from valetkey.identity.client_assertion import checked_assertion, shown_assertion
 from valetkey.identity.details import asked_details, echoed
-from valetkey.identity.dpop import Sent, bound_key
+from valetkey.identity.dpop import DpopProof, Sent, bound_key
 from valetkey.identity.exchange import Exchanged
 from valetkey.identity.jose import (
     BadToken,
@@ -57,9 +57,27 @@ class ClientCredentials:
         check_asked(form, self.url)
         details = asked_details(form)
         dpop = bound_key(sent, now)
+        client, claims = self._proven(form, now, dpop)
+        caller = self._caller(client, dpop.jkt, now)
+        return self._answer(replace(caller, details=details), claims, now)
+
+    def authenticate(self, form: Mapping[str, str], now: datetime) -> Caller:
+        """The agent whose bound key signed the form's `client_assertion`, which is used up.
+
+        For calls that give no token, so that no DPoP key is wanted (RFC 7009 section 2.1).
+        Raises as `run` does.
+        """
+        client, _ = self._proven(form, now)
+        return self._caller(client, "", now)
+
+    def _proven(
+        self, form: Mapping[str, str], now: datetime, dpop: DpopProof | None = None
+    ) -> tuple[AgentIdentity, VerifiedClaims]:
+        """Who signed, once only; the DPoP proof that came with it is used up first."""
         try:
             client, claims = self._verified(form, now)
-            spend_once(self.uses, "dpop", (dpop.jkt, dpop.jti), dpop.until)
+            if dpop is not None:
+                spend_once(self.uses, "dpop", (dpop.jkt, dpop.jti), dpop.until)
             until = datetime.fromtimestamp(instant(claims, "exp"), UTC)
             spend_once(self.uses, "client", ("agent", client.agent_id, text(claims, "jti")), until)
             if client.disabled:
@@ -69,8 +87,7 @@ class ClientCredentials:
         except BrokerError as because:
             because.extra.pop("oauth_error", None)
             raise refused(because, "invalid_client", CLIENT_KEY) from None
-        caller = self._caller(client, dpop.jkt, now)
-        return self._answer(replace(caller, details=details), claims, now)
+        return client, claims
 
     def _verified(
         self, form: Mapping[str, str], now: datetime

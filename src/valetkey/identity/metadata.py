@@ -31,7 +31,7 @@ def authorization_server(url: str) -> dict[str, object]:
         "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
         "introspection_endpoint_auth_signing_alg_values_supported": _SIGNED,
         "revocation_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
-        "revocation_endpoint_auth_signing_alg_values_supported": _SIGNED,
+        "revocation_endpoint_auth_signing_alg_values_supported": list(CLIENT_ALGORITHMS),
         "authorization_details_types_supported": [TYPE],
         "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "protected_resources": [url],

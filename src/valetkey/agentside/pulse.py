@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from types import TracebackType
 from typing import Any, Protocol
 
-from valetkey.agentside.identity import NoIdentity
-from valetkey.agentside.wire import Answer, Refusal, Unreachable
+from valetkey.agentside.beside import Beside
+from valetkey.agentside.wire import Answer, Refusal
 
 PART = 0.5
 """Of the declared heartbeat, after which the next beat is made."""
@@ -23,45 +21,27 @@ class Beating(Protocol):
         """Any call."""
 
 
-class Pulse:
+class Pulse(Beside):
     """Beats until the block is left, or until the broker says that it is of no use.
 
-    `lost` is the code of that refusal: the task has ended, or somebody else beats for it.
+    It is then that the task has ended, or that somebody else beats for it.
     """
 
+    name = "pulse"
+
     def __init__(self, broker: Beating, task: dict[str, Any]) -> None:
+        super().__init__()
         self._broker, self._task = broker, str(task["id"])
         self._fence = int(task["fence"])
         self._every = PART * float(task["heartbeat"])
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
-        self.lost: str | None = None
 
-    def __enter__(self) -> Pulse:
-        self._thread.start()
-        return self
+    def _wait(self) -> float:
+        return self._every
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
+    def _passes(self, no: Refusal) -> bool:
+        return no.status >= 500 or no.status == 429
 
-    def _run(self) -> None:
-        while not self._over.wait(self._every):
-            try:
-                self._beat()
-            except Refusal as no:
-                if no.status < 500 and no.status != 429:
-                    self.lost = no.code
-                    return
-            except (Unreachable, NoIdentity):
-                continue  # the next beat may get through
-
-    def _beat(self) -> None:
+    def _once(self) -> None:
         """Beat once; a beat of ours whose answer was lost is known by its fence."""
         try:
             self._fence = int(self._broker.heartbeat(self._task, self._fence)["fence"])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, Protocol
 
-from valetkey.agentside.identity import NoIdentity
-from valetkey.agentside.wire import Refusal, Unreachable
+from valetkey.agentside.beside import Beside
+from valetkey.agentside.wire import Refusal
 
 PART = 0.5
 """Of the time until `renew_by`, after which it is renewed; a failure leaves room for others."""
@@ -23,43 +21,27 @@ class Renewing(Protocol):
         """Renew once; the lease."""
 
 
-class Renewals:
+class Renewals(Beside):
     """Renews until the block is left, until there is no more to be had, or until it is refused.
 
-    `lost` is the code of that refusal. The clock of this machine only says when to ask: what it is
-    off by makes a renewal come early or late, never longer.
+    The clock of this machine only says when to ask: what it is off by makes a renewal come early
+    or late, never longer.
     """
 
+    name = "renewals"
+
     def __init__(self, broker: Renewing, lease: dict[str, Any]) -> None:
+        super().__init__()
         self._broker, self._lease = broker, lease
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="renewals", daemon=True)
-        self.lost: str | None = None
 
-    def __enter__(self) -> Renewals:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while self._lease.get("renew_by") and not self._over.wait(self._wait()):
-            try:
-                self._lease = self._broker.renew(str(self._lease["id"]))
-            except Refusal as no:
-                if no.status < 500 and no.code not in PASSING:
-                    self.lost = no.code
-                    return
-            except (Unreachable, NoIdentity):
-                continue  # the next one may get through
-
-    def _wait(self) -> float:
-        left = datetime.fromisoformat(self._lease["renew_by"]) - datetime.now(UTC)
+    def _wait(self) -> float | None:
+        if not (renew_by := self._lease.get("renew_by")):
+            return None
+        left = datetime.fromisoformat(renew_by) - datetime.now(UTC)
         return max(SOONEST, PART * left.total_seconds())
+
+    def _passes(self, no: Refusal) -> bool:
+        return no.status >= 500 or no.code in PASSING
+
+    def _once(self) -> None:
+        self._lease = self._broker.renew(str(self._lease["id"]))

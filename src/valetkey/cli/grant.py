@@ -9,7 +9,7 @@ import click
 
 from valetkey.cli.credential import told, waited
 from valetkey.cli.desk import DONE, REFUSED, Desk, stands_at_desk
-from valetkey.cli.login import as_freshly_logged_in, way_option
+from valetkey.cli.login import said_yes, way_option
 from valetkey.cli.values import SECONDS
 
 COLUMNS = ("id", "state", "scope", "agent_id", "granted_ttl", "waits_until")
@@ -53,16 +53,8 @@ def approve(desk: Desk, grant_id: str, yes: bool, device: bool | None) -> int:
     for name, value in _rows(found).items():
         if value not in (None, "", [], {}):
             desk.screen.aside(f"  {name}: {_words(value)}")
-    if not yes and not click.confirm("Approve exactly this?", err=True):
-        desk.screen.refused({"code": "not_approved", "detail": "You did not approve."})
-        return REFUSED
-    broker = as_freshly_logged_in(desk, str(found["fresh_for"]), device)
-    try:
-        body = {"shown_hash": found["shown_hash"]}
-        approved = broker.call("POST", f"{_path(grant_id)}/approve", json=body).body
-    finally:
-        broker.close()
-    return _brief(desk, approved)
+    approved = said_yes(desk, found, f"{_path(grant_id)}/approve", yes, device)
+    return REFUSED if approved is None else _brief(desk, approved)
 
 
 @grant.command()

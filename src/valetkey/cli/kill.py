@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from valetkey.cli.desk import DONE, WAITING, Desk, poll, stands_at_desk
-from valetkey.cli.login import as_freshly_logged_in, way_option
+from valetkey.cli.login import freshly_posted, way_option
 from valetkey.cli.values import SECONDS
 
 HEIGHTS = (
@@ -69,11 +69,8 @@ def show(desk: Desk, kill_id: str, wait: int) -> int:
 @stands_at_desk("person")
 def release(desk: Desk, kill_id: str, device: bool | None) -> int:
     """Release a kill: another operator's act, with a login made for exactly this."""
-    broker = as_freshly_logged_in(desk, f"release:{kill_id}", device)
-    try:
-        released = broker.call("POST", f"/v1/kill/{quote(kill_id, safe='')}/release").body
-    finally:
-        broker.close()
+    path = f"/v1/kill/{quote(kill_id, safe='')}/release"
+    released = freshly_posted(desk, f"release:{kill_id}", device, path)
     desk.screen.show(released, released)
     return DONE
 

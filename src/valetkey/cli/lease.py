@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from valetkey.cli.desk import DONE, REFUSED, WAITING, Desk, poll, stands_at_desk
-from valetkey.cli.login import as_freshly_logged_in, way_option
+from valetkey.cli.login import freshly_posted, way_option
 from valetkey.cli.values import SECONDS
 
 COLUMNS = ("id", "state", "scope", "owner", "expires_at", "proof", "denied_at", "still_valid_until")
@@ -82,11 +82,8 @@ def ack(desk: Desk, lease_id: str) -> int:
 @stands_at_desk("person")
 def write_off(desk: Desk, lease_id: str, reason: str, device: bool | None) -> int:
     """Give up a stuck lease: an operator's act, with a login made for exactly this."""
-    broker = as_freshly_logged_in(desk, f"write-off:{lease_id}", device)
-    try:
-        found = broker.call("POST", f"{_path(lease_id)}/write-off", json={"reason": reason}).body
-    finally:
-        broker.close()
+    path, body = f"{_path(lease_id)}/write-off", {"reason": reason}
+    found = freshly_posted(desk, f"write-off:{lease_id}", device, path, body)
     desk.screen.show(found, found)
     return DONE
 

@@ -72,15 +72,31 @@ def fresh_login(desk: Desk, for_what: str | None, device: bool | None) -> Any:
         wire.close()
 
 
-def as_freshly_logged_in(desk: Desk, for_what: str, device: bool | None) -> Any:
-    """The broker, asked by a person who logged in now for exactly this object; kept nowhere."""
+def freshly_posted(
+    desk: Desk, for_what: str, device: bool | None, path: str, body: dict[str, Any] | None = None
+) -> Any:
+    """The answer to a POST by a person who logged in now for exactly this; kept nowhere."""
     from valetkey.agentside.client import Valetkey
     from valetkey.agentside.dpop import DpopKey
     from valetkey.cli.sources import once
 
     proof = fresh_login(desk, for_what, device)
     key = DpopKey.kept(desk.profile.key_file("person"))
-    return Valetkey(desk.profile.url, key, once(proof))
+    with Valetkey(desk.profile.url, key, once(proof)) as broker:
+        return broker.call("POST", path, json=body).body
+
+
+def said_yes(desk: Desk, found: dict[str, Any], path: str, yes: bool, device: bool | None) -> Any:
+    """Have a person who was shown what was found say yes to exactly that, logged in for it.
+
+    `path` ends with the verb; without `yes` it is asked for first. The answer, None after a no.
+    """
+    verb = path.rpartition("/")[2]
+    if not yes and not click.confirm(f"{verb.capitalize()} exactly this?", err=True):
+        desk.screen.refused({"code": "not_approved", "detail": f"You did not {verb}."})
+        return None
+    shown = {"shown_hash": found["shown_hash"]}
+    return freshly_posted(desk, str(found["fresh_for"]), device, path, shown)
 
 
 def _shower(desk: Desk, *, open_it: bool) -> Callable[[Any], None]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-import click
-
 from valetkey.cli.desk import DONE, REFUSED, Desk
-from valetkey.cli.login import as_freshly_logged_in
+from valetkey.cli.login import said_yes
 from valetkey.cli.screen import clean
 
 COLUMNS = ("id", "agent", "state", "current", "boundary", "bindings", "created_at")
@@ -38,16 +36,8 @@ def accepted(desk: Desk, proposal_id: str, yes: bool, device: bool | None) -> in
     found = looked_at(desk, proposal_id)
     for name in ("agent", "owner", "was", "boundary", "bindings", "rule", "created_by", "state"):
         desk.screen.aside(f"  {name}: {clean(found[name])}")
-    if not yes and not click.confirm("Accept exactly this?", err=True):
-        desk.screen.refused({"code": "not_approved", "detail": "You did not accept."})
-        return REFUSED
-    broker = as_freshly_logged_in(desk, str(found["fresh_for"]), device)
-    try:
-        body = {"shown_hash": found["shown_hash"]}
-        answer = broker.call("POST", f"{path_of(proposal_id)}/accept", json=body).body
-    finally:
-        broker.close()
-    return shown(desk, answer)
+    answer = said_yes(desk, found, f"{path_of(proposal_id)}/accept", yes, device)
+    return REFUSED if answer is None else shown(desk, answer)
 
 
 def path_of(proposal_id: str) -> str:

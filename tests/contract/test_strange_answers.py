@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from valetkey.core.errors import OutcomeUnknown
+from valetkey.core.errors import MinterUnavailable, OutcomeUnknown
 from valetkey.minters.bao import Bao, Login
 
 
 class Stranger(BaseHTTPRequestHandler):
-    """Says 200 and a page of HTML to everything."""
+    """Says 200 and one page to everything: HTML, and of health a time that is none."""
 
     def do_GET(self) -> None:
         """Answer."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         page = b"<html>welcome</html>"
+        if self.path == "/v1/sys/health":
+            page = b'{"server_time_utc": NaN}'
         self.send_response(200)
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()
@@ -61,5 +63,7 @@ def test_a_strange_answer_is_an_unknown_outcome(stranger: Bao, tmp_path: Path) -
 
 def test_a_stranger_at_openbaos_address_is_called_so(stranger: Bao) -> None:
     """Readiness says it in words."""
-    said = stranger.health(datetime.now(UTC), timedelta(seconds=5))
-    assert said == "what answers is not OpenBao"
+    seen = stranger.health()
+    assert seen.problem == "what answers is not OpenBao"
+    with pytest.raises(MinterUnavailable):
+        seen.apart(datetime.now(UTC))

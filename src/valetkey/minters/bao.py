@@ -15,7 +15,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,6 +38,7 @@ _AWAY = re.compile(
     rb"unable to start transaction|bad connection|i/o timeout|unexpected EOF"
 )
 REQUEST_LIMIT = 90.0
+LAST_SECOND = datetime.max.replace(tzinfo=UTC).timestamp()
 _LIVELY = [
     *HTTPConnection.default_socket_options,
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -140,8 +142,21 @@ class _NoSession:
         """Nothing to close."""
 
 
-CLOCK_APART = "OpenBao's clock is"
-"""How health begins to tell of clocks that are too far apart."""
+@dataclass(frozen=True)
+class Health:
+    """What OpenBao says of itself: why it cannot work now, if so, and what time it has, if at all.
+
+    `clock` is in seconds since 1970, whole ones.
+    """
+
+    problem: str | None = None
+    clock: float | None = None
+
+    def apart(self, now: datetime) -> timedelta:
+        """How far its clock is from `now`; raises MinterUnavailable when it does not tell."""
+        if self.clock is None:
+            raise MinterUnavailable("OpenBao does not tell the time", retry_after=5)
+        return timedelta(seconds=abs(now.timestamp() - self.clock))
 
 
 class Bao:
@@ -185,31 +200,26 @@ class Bao:
         """True when there is something to list under a path."""
         return bool(self.names(login, path))
 
-    def apart(self, now: datetime) -> timedelta:
-        """How far its clock is from `now`; raises MinterUnavailable when it does not tell."""
-        try:
-            told = json.loads(self._wire.look("/v1/sys/health", 5).data)["server_time_utc"]
-        except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError) as silent:
-            raise MinterUnavailable("OpenBao does not tell the time", retry_after=5) from silent
-        return timedelta(seconds=abs(now.timestamp() - float(told)))
-
-    def health(self, now: datetime, skew: timedelta) -> str | None:
-        """Why it cannot work now (sealed, away, its clock too far from `now`), or None."""
+    def health(self) -> Health:
+        """How it is (sealed, away, a stranger), and its clock."""
         try:
             answer = self._wire.look("/v1/sys/health", 5)
         except urllib3.exceptions.HTTPError:
-            return "OpenBao cannot be reached"
-        states = {501: "OpenBao is not initialised", 503: "OpenBao is sealed"}
+            return Health("OpenBao cannot be reached")
+        clock = _clock_of(answer.data)
         if answer.status not in {200, 429}:
-            return states.get(answer.status, "OpenBao is ill")
-        try:
-            theirs = float(json.loads(answer.data)["server_time_utc"])
-        except (ValueError, KeyError, TypeError):
-            return "what answers is not OpenBao"
-        apart = abs(now.timestamp() - theirs)
-        if apart > skew.total_seconds() + 1:  # it tells whole seconds
-            return f"{CLOCK_APART} {apart:.0f} s from the database's"
+            states = {501: "OpenBao is not initialised", 503: "OpenBao is sealed"}
+            return Health(states.get(answer.status, "OpenBao is ill"), clock)
+        return Health("what answers is not OpenBao" if clock is None else None, clock)
+
+
+def _clock_of(told: bytes) -> float | None:
+    """The time in an answer of OpenBao's health, if it is one."""
+    try:
+        clock = float(json.loads(told)["server_time_utc"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
+    return clock if 0 <= clock < LAST_SECOND else None
 
 
 class Login:

@@ -27,7 +27,7 @@ from valetkey.core.statements import (
     forgotten_body,
     lane,
 )
-from valetkey.minters.bao import CLOCK_APART, Bao, Login, NothingThere
+from valetkey.minters.bao import Bao, Login, NothingThere
 from valetkey.minters.breaker import NotAsked
 from valetkey.minters.inspector import Inspector
 from valetkey.minters.neighbours import Neighbours
@@ -39,6 +39,7 @@ VALID_UNTIL_SLACK = timedelta(seconds=5)  # the engine adds it to VALID UNTIL
 CLAIMS = "valetkey/data/claims"
 MOST_FORGOTTEN = 10_000
 LARGEST_SKEW = timedelta(seconds=5)
+TOLD_IN = timedelta(seconds=1)  # OpenBao tells its time in whole seconds
 _GRANTED = re.compile(r'GRANT\s+"([^"]+)"\s+TO|IN\s+ROLE\s+"([^"]+)"', re.IGNORECASE)
 _WHERE = ("host", "port", "database", "sslmode")
 
@@ -203,7 +204,7 @@ class OpenBaoDatabase:
         """OpenBao's clock, which tells whole seconds, and the target's."""
         here = self._catalogue().targets[target]
         inside = abs(self._inspector(self._handle(here, "")).clock() - self._now())
-        return max(inside, self._bao.apart(self._now()))
+        return max(inside, self._bao.health().apart(self._now()))
 
     def problem(self) -> str | None:
         """Sealed, wrong pins, a dying reader, all inspectors blind: none of these may mint.
@@ -212,10 +213,13 @@ class OpenBaoDatabase:
         A target that alone cannot be looked at gets nothing minted, and stops no other.
         """
         try:
-            ill = self._bao.health(self._now(), LARGEST_SKEW)
-            self._apart = ill is not None and ill.startswith(CLOCK_APART)
-            if ill is not None:
-                return ill
+            seen = self._bao.health()
+            apart = seen.apart(self._now()) if seen.problem is None else timedelta(0)
+            self._apart = apart > LARGEST_SKEW + TOLD_IN
+            if self._apart:
+                return f"OpenBao's clock is {apart.total_seconds():.0f} s from the database's"
+            if seen.problem is not None:
+                return seen.problem
             missing = unpinned(self._catalogue(), self._installation, self._policy_text)
             if missing:
                 return "OpenBao does not hold the pins of " + ", ".join(missing)

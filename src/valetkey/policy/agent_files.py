@@ -17,7 +17,6 @@ from valetkey.flows.agents import NewAgent, NewBinding
 from valetkey.policy.catalogue import yaml_files
 from valetkey.policy.problems import FilesInvalid, Problem
 from valetkey.policy.section import Section
-from valetkey.policy.strict_yaml import load_yaml
 
 NAME = r"[a-z][a-z0-9-]{0,62}"
 EMAIL = r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}"
@@ -46,15 +45,8 @@ class AgentFile:
 def load_agents(folder: Path) -> tuple[AgentFile, ...]:
     """Read every agent of a folder. Raises FilesInvalid with all problems found."""
     problems: list[Problem] = []
-    found: list[AgentFile] = []
-    for path in yaml_files(folder, problems):
-        try:
-            root = load_yaml(path)
-        except FilesInvalid as error:
-            problems.extend(error.problems)
-            continue
-        top = Section.of(root, str(path), problems, "an agent")
-        found.append(_agent(top))
+    tops = Section.tops(yaml_files(folder, problems), problems, "an agent")
+    found = [_agent(top) for top in tops]
     if not found and not problems:
         problems.append(Problem(str(folder), 0, "holds no agent"))
     _note_clashes(found, problems)

@@ -27,9 +27,8 @@ from valetkey.core.decision import Outcome, Question
 from valetkey.core.errors import BrokerError
 from valetkey.core.scope import Scope
 from valetkey.policy.catalogue import yaml_files
-from valetkey.policy.problems import FilesInvalid, Problem
+from valetkey.policy.problems import Problem
 from valetkey.policy.section import Section
-from valetkey.policy.strict_yaml import load_yaml
 
 _NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 _DEFAULT_TTL = timedelta(minutes=5)
@@ -62,13 +61,8 @@ def load_cases(folder: Path, catalogue: Catalogue) -> tuple[list[Case], list[Pro
     cases: list[Case] = []
     if not folder.exists():
         return cases, problems
-    for path in yaml_files(folder, problems):
-        try:
-            root = load_yaml(path)
-        except FilesInvalid as error:
-            problems.extend(error.problems)
-            continue
-        cases += _cases(Section.of(root, str(path), problems, "a test file"), catalogue)
+    for top in Section.tops(yaml_files(folder, problems), problems, "a test file"):
+        cases += _cases(top, catalogue)
     return cases, problems
 
 

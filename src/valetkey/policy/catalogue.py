@@ -21,9 +21,8 @@ from valetkey.core.errors import BrokerError
 from valetkey.core.scope import Scope
 from valetkey.core.statement_checks import MOST_EXPANSIONS, breadth, statement_problems
 from valetkey.policy.aws_target import aws_target, check_session_policy, session_policy
-from valetkey.policy.problems import CatalogueInvalid, FilesInvalid, Problem
+from valetkey.policy.problems import CatalogueInvalid, Problem
 from valetkey.policy.section import Section
-from valetkey.policy.strict_yaml import load_yaml
 
 MINTERS = ("openbao-database", "signed-token", "aws-sts")
 MOST_CONNECTIONS = 16
@@ -109,13 +108,10 @@ def _note_clash(
 
 
 def _load_target(path: Path, problems: list[Problem]) -> Target | None:
-    try:
-        root = load_yaml(path)
-    except FilesInvalid as error:
-        problems.extend(error.problems)
-        return None
     before = len(problems)
-    top = Section.of(root, str(path), problems, "a target")
+    top = Section.top(path, problems, "a target")
+    if top is None:
+        return None
     target = _target(top)
     top.finish()
     return target if len(problems) == before else None

@@ -22,7 +22,7 @@ from tests.faults.ground import (
 )
 from tests.faults.proxy import PostgresProxy
 from tests.faults.rows import row
-from tests.faults.second import SECOND_READ, second_target
+from tests.faults.second import SECOND_READ
 from valetkey.bootstrap import House
 from valetkey.core.errors import MinterUnavailable
 from valetkey.core.lease import LeaseState, Proof
@@ -32,16 +32,6 @@ from valetkey.core.task import Task
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.revoke import revoke_lease
 from valetkey.flows.start_task import Plan, start_task
-
-
-@pytest.fixture(scope="module")
-def both(
-    ground: Ground, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Ground, PostgresProxy]]:
-    """Two targets on one stack, and the line to the second."""
-    folder = tmp_path_factory.mktemp("second") / "broker"
-    with second_target(ground, folder) as found:
-        yield found
 
 
 @pytest.fixture

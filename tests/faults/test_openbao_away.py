@@ -11,7 +11,6 @@ import pytest
 from tests.faults.ground import (
     Ground,
     ask_for,
-    end_everything,
     get,
     lease_of,
     leases_of,
@@ -19,7 +18,7 @@ from tests.faults.ground import (
     until_ended,
     until_true,
 )
-from tests.faults.proxy import BaoProxy, between_bao
+from tests.faults.proxy import BaoProxy
 from tests.faults.rows import row
 from tests.faults.standing import Asker
 from valetkey.bootstrap import House
@@ -30,24 +29,6 @@ from valetkey.flows.request_credential import request_credential
 
 READ_CREDENTIAL = r"GET /v1/database-orders/creds/vk-"
 WRITER_POLICY = "sys/policies/acl/valetkey-writer-orders-db"
-
-
-@pytest.fixture
-def proxy(ground: Ground) -> Iterator[BaoProxy]:
-    """Ours, between the broker and OpenBao."""
-    with between_bao(ground.stack.openbao.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def behind(ground: Ground, proxy: BaoProxy) -> Iterator[House]:
-    """A ticking broker that reaches OpenBao through the proxy; at peace when we are done."""
-    with ground.house(bao=proxy.address) as house:
-        house.clockwork.start()
-        yield house
-        proxy.clear()
-        end_everything(house)
-        ground.at_peace(house)
 
 
 @contextmanager

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.faults.ground import (
     Ground,
     ask_for,
-    end_everything,
     get,
     leases_of,
     start,
@@ -30,24 +27,6 @@ WRITE_ROLE = r"POST /v1/database-orders/roles/vk-"
 READ_CREDENTIAL = r"GET /v1/database-orders/creds/vk-"
 DELETE_ROLE = r"DELETE /v1/database-orders/roles/vk-"
 REVOKE = r"PUT /v1/sys/leases/revoke-prefix/"
-
-
-@pytest.fixture
-def proxy(ground: Ground) -> Iterator[BaoProxy]:
-    """Ours, between the broker and OpenBao."""
-    with between_bao(ground.stack.openbao.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def behind(ground: Ground, proxy: BaoProxy) -> Iterator[House]:
-    """A ticking broker that reaches OpenBao through the proxy; at peace when we are done."""
-    with ground.house(bao=proxy.address) as house:
-        house.clockwork.start()
-        yield house
-        proxy.clear()
-        end_everything(house)
-        ground.at_peace(house)
 
 
 def refusal(house: House, ground: Ground) -> tuple[BrokerError, Task]:

@@ -17,7 +17,7 @@ from tests.faults.ground import (
     until_ended,
     until_true,
 )
-from tests.faults.proxy import PostgresProxy, between_postgres
+from tests.faults.proxy import PostgresProxy
 from tests.faults.rows import row
 from valetkey.bootstrap import House
 from valetkey.core.errors import AlreadyDelivered, InProgress, StoreUnavailable, TaskEnded
@@ -25,13 +25,6 @@ from valetkey.core.lease import LeaseState, Proof
 from valetkey.flows.end_task import end_task
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.verdicts import Issued
-
-
-@pytest.fixture
-def wire(ground: Ground) -> Iterator[PostgresProxy]:
-    """Ours, between one broker and Postgres."""
-    with between_postgres(ground.stack.postgres.port) as wire:
-        yield wire
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.faults.ground import (
     until_ended,
     until_true,
 )
-from tests.faults.proxy import PostgresProxy, between_postgres
+from tests.faults.proxy import PostgresProxy
 from tests.faults.rows import row
 from tests.faults.standing import Asker
 from valetkey.bootstrap import House
@@ -29,13 +29,6 @@ from valetkey.core.lease import LeaseState, Proof
 from valetkey.flows.end_task import end_task
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.revoke import revoke_lease
-
-
-@pytest.fixture
-def wire(ground: Ground) -> Iterator[PostgresProxy]:
-    """Ours, between one broker and Postgres."""
-    with between_postgres(ground.stack.postgres.port) as wire:
-        yield wire
 
 
 @row("F14")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from tests.faults.ground import Ground, ask_for, end_everything, get, start, until_true
 from tests.faults.proxy import PostgresProxy
 from tests.faults.rows import row
-from tests.faults.second import second_target
 from tests.faults.victims import followed, send_out
 from valetkey.bootstrap import House
 from valetkey.core.facts import HistoryQuery
@@ -18,16 +14,6 @@ from valetkey.core.lease import Lease, Proof
 
 DIES_AT = {"probe": "probe.minted", "probe-second": "probe.written"}
 BOTH = ("orders-db", "second-db")
-
-
-@pytest.fixture(scope="module")
-def both(
-    ground: Ground, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Ground, PostgresProxy]]:
-    """Two targets that are probed, on one stack, and the line to the second."""
-    folder = tmp_path_factory.mktemp("probed") / "broker"
-    with second_target(ground, folder) as found:
-        yield found
 
 
 def probes_of(house: House) -> list[Lease]:

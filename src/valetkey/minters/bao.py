@@ -146,7 +146,7 @@ class _NoSession:
 class Health:
     """What OpenBao says of itself: why it cannot work now, if so, and what time it has, if at all.
 
-    `clock` is in seconds since 1970, whole ones.
+    `clock` is in seconds since 1970; it tells whole ones.
     """
 
     problem: str | None = None
@@ -157,6 +157,12 @@ class Health:
         if self.clock is None:
             raise MinterUnavailable("OpenBao does not tell the time", retry_after=5)
         return timedelta(seconds=abs(now.timestamp() - self.clock))
+
+    def skewed(self, now: datetime, skew: timedelta) -> str | None:
+        """Why, when it could work but for its clock, which is further from `now` than that."""
+        if self.problem is not None or self.apart(now) <= skew + timedelta(seconds=1):
+            return None
+        return f"OpenBao's clock is {self.apart(now).total_seconds():.0f} s from the database's"
 
 
 class Bao:

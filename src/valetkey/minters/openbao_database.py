@@ -39,7 +39,6 @@ VALID_UNTIL_SLACK = timedelta(seconds=5)  # the engine adds it to VALID UNTIL
 CLAIMS = "valetkey/data/claims"
 MOST_FORGOTTEN = 10_000
 LARGEST_SKEW = timedelta(seconds=5)
-TOLD_IN = timedelta(seconds=1)  # OpenBao tells its time in whole seconds
 _GRANTED = re.compile(r'GRANT\s+"([^"]+)"\s+TO|IN\s+ROLE\s+"([^"]+)"', re.IGNORECASE)
 _WHERE = ("host", "port", "database", "sslmode")
 
@@ -214,12 +213,10 @@ class OpenBaoDatabase:
         """
         try:
             seen = self._bao.health()
-            apart = seen.apart(self._now()) if seen.problem is None else timedelta(0)
-            self._apart = apart > LARGEST_SKEW + TOLD_IN
-            if self._apart:
-                return f"OpenBao's clock is {apart.total_seconds():.0f} s from the database's"
-            if seen.problem is not None:
-                return seen.problem
+            skewed = seen.skewed(self._now(), LARGEST_SKEW)
+            self._apart = skewed is not None
+            if ill := seen.problem or skewed:
+                return ill
             missing = unpinned(self._catalogue(), self._installation, self._policy_text)
             if missing:
                 return "OpenBao does not hold the pins of " + ", ".join(missing)

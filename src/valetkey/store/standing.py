@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, Text, and_, bindparam, func, null, or_, select
+from sqlalchemy import ColumnElement, Select, Table, Text, and_, bindparam, func, null, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from valetkey.core.agent import Agent
@@ -45,38 +45,27 @@ def given(name: str) -> ColumnElement[Any]:
     return bindparam(name, type_=Text)
 
 
-STANDING = (
-    select(tasks, agents, kills)
-    .join_from(tasks, agents, agents.c.id == tasks.c.agent_id)
-    .outerjoin(
-        kills,
-        covering(
-            agent=agents.c.id,
-            task=tasks.c.id,
-            target=given("target"),
-            lease=given("lease_id"),
-            owner=tasks.c.owner,
-            vendor=agents.c.labels[VENDOR].astext,
-            issuer=tasks.c.issuer,
-        ),
+def _with_kills(**also: ColumnElement[Any]) -> Select[Any]:
+    """Tasks with their agents, and the kills in force over each and over these subjects."""
+    over = covering(
+        agent=agents.c.id,
+        task=tasks.c.id,
+        owner=tasks.c.owner,
+        vendor=agents.c.labels[VENDOR].astext,
+        issuer=tasks.c.issuer,
+        **also,
     )
+    whose = agents.c.id == tasks.c.agent_id
+    return select(tasks, agents, kills).join_from(tasks, agents, whose).outerjoin(kills, over)
+
+
+STANDING = (
+    _with_kills(target=given("target"), lease=given("lease_id"))
     .where(tasks.c.id == bindparam("task_id"))
     .with_for_update(read=True, of=tasks)
 )
 ABOVE = (
-    select(tasks, agents, kills)
-    .join_from(tasks, agents, agents.c.id == tasks.c.agent_id)
-    .outerjoin(
-        kills,
-        covering(
-            agent=agents.c.id,
-            task=tasks.c.id,
-            target=null(),
-            owner=tasks.c.owner,
-            vendor=agents.c.labels[VENDOR].astext,
-            issuer=tasks.c.issuer,
-        ),
-    )
+    _with_kills(target=null())
     .where(tasks.c.id == func.any(bindparam("ancestors", type_=ARRAY(Text))))
     .order_by(func.cardinality(tasks.c.ancestors))
 )

@@ -8,7 +8,7 @@ import pytest
 
 from tests.api.hall import Hall, Visitor
 from tests.api.test_journeys import shaped
-from tests.flows.test_delegation import helper_bot
+from tests.flows.chains import helper_bot
 from valetkey.web.api import answers
 
 READ_EU = "orders-db:read{region=eu}"

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
+from tests.flows.chains import READ_EU, joined, passed_on
 from tests.flows.stories import WRITE, approved, lease_now
-from valetkey.core.agent import Agent, Binding
 from valetkey.core.errors import ApproverNotEligible, OutsideBoundary, RoleRequired
 from valetkey.core.grant import Grant
 from valetkey.core.kill import Height
 from valetkey.core.lease import LeaseState
-from valetkey.core.principal import Caller, Principal
+from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
-from valetkey.core.task import Task
 from valetkey.flows.agents import change_agent
 from valetkey.flows.collect import collect
-from valetkey.flows.delegate import delegate, take_task
 from valetkey.flows.kill import kill
 from valetkey.flows.request_credential import request_credential
-from valetkey.flows.start_task import Plan
 from valetkey.flows.verdicts import Issued, Waiting
 from valetkey.flows.write_off import fresh_for, write_off
-from valetkey.testing.brokers import EPOCH, Stage
-
-READ_EU = "orders-db:read{region=eu}"
+from valetkey.testing.brokers import Stage
 
 
 def other_agent(stage: Stage) -> Caller:
-    """Another agent of another owner, whose identities come from another issuer."""
-    agent: Agent = replace(
+    """Another agent of another owner, with the same boundary."""
+    agent = replace(
         stage.agent,
         id=stage.new_id("agent"),
         name="helper-bot",
@@ -39,26 +33,7 @@ def other_agent(stage: Stage) -> Caller:
         labels={"vendor": "other"},
         created_by="https://ci helpers",
     )
-    binding = Binding("binding_2", agent.id, "mesh", (("sub", "helper-bot"),), "ci", EPOCH)
-    with stage.broker.store.transaction() as tx:
-        tx.add_agent(agent)
-        tx.add_binding(binding)
-    return replace(
-        stage.bot,
-        principal=Principal("https://mesh", agent.name),
-        jkt="helper-key",
-        agent_id=agent.id,
-        agent=agent.name,
-        binding_id=binding.id,
-    )
-
-
-def passed_on(stage: Stage, parent: Task, to: Caller, scope: str) -> Task:
-    """A child task for another agent, taken by it."""
-    plan_scopes = (Scope.parse(scope),)
-    plan = Plan("a part of it", plan_scopes, timedelta(minutes=30))
-    child = delegate(stage.broker, stage.bot, parent.id, plan, to.agent)
-    return take_task(stage.broker, to, child.id)
+    return joined(stage, agent)
 
 
 def waiting_below(stage: Stage) -> tuple[Caller, Grant]:

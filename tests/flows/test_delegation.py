@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from tests.flows.chains import READ_EU, helper_bot, passed_on
 from tests.flows.stories import facts, issued, kinds, lease_now, sweep_until_quiet
-from valetkey.core.agent import Agent, Binding
 from valetkey.core.decision import Decision, Outcome, Question
 from valetkey.core.errors import (
     AgentDisabled,
@@ -24,7 +24,7 @@ from valetkey.core.errors import (
 )
 from valetkey.core.kill import Height
 from valetkey.core.lease import LeaseState, Proof
-from valetkey.core.principal import Caller, Principal
+from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task, TaskState
 from valetkey.flows import look
@@ -35,47 +35,9 @@ from valetkey.flows.kill import kill, kill_progress
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.start_task import Plan, start_task
 from valetkey.flows.verdicts import Issued, Waiting
-from valetkey.testing.brokers import EPOCH, Stage, TablePolicy
+from valetkey.testing.brokers import Stage, TablePolicy
 
-READ, READ_EU = "orders-db:read", "orders-db:read{region=eu}"
-
-
-def helper_bot(stage: Stage, name: str = "helper-bot", vendor: str = "other") -> Caller:
-    """Another agent, owned by somebody else, with a boundary of reading only."""
-    agent = replace(
-        stage.agent,
-        id=stage.new_id("agent"),
-        name=name,
-        owner="otto@example.com",
-        labels={"vendor": vendor},
-        boundary=(Scope("orders-db", "read"),),
-    )
-    return _caller(stage, agent)
-
-
-def _caller(stage: Stage, agent: Agent) -> Caller:
-    binding = Binding(f"binding of {agent.name}", agent.id, "mesh", (("sub", agent.name),), "ci", EPOCH)
-    with stage.broker.store.transaction() as tx:
-        tx.add_agent(agent)
-        tx.add_binding(binding)
-    return replace(
-        stage.bot,
-        principal=Principal("https://mesh", agent.name),
-        jkt=f"key of {agent.name}",
-        agent_id=agent.id,
-        agent=agent.name,
-        binding_id=binding.id,
-    )
-
-
-def passed_on(
-    stage: Stage, parent: Task, to: Caller, *scopes: str, by: Caller | None = None, **more: object
-) -> Task:
-    """A child task for another agent, taken by it."""
-    plan = Plan("part of it", tuple(map(Scope.parse, scopes or (READ_EU,))), timedelta(hours=8))
-    plan = replace(plan, **more)  # type: ignore[arg-type]
-    child = delegate(stage.broker, by or stage.bot, parent.id, plan, to.agent)
-    return take_task(stage.broker, to, child.id)
+READ = "orders-db:read"
 
 
 def ask_as(stage: Stage, caller: Caller, task: Task, scope: str = READ_EU) -> Issued | Waiting:

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from valetkey.core.agent import Agent, Binding
+from tests.flows.chains import joined
 from valetkey.core.errors import BrokerError
 from valetkey.core.kill import Height
 from valetkey.core.lease import LIVE, Lease
@@ -30,7 +30,7 @@ from valetkey.flows.end_task import end_overdue_tasks, end_task
 from valetkey.flows.kill import kill
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.start_task import Plan, start_task
-from valetkey.testing.brokers import EPOCH, Stage
+from valetkey.testing.brokers import Stage
 
 SCOPES = tuple(
     map(Scope.parse, ("orders-db:read", "orders-db:read{region=eu}", "orders-db:read{region=us}"))
@@ -53,15 +53,9 @@ class Delegation(RuleBasedStateMachine):
 
     def _another(self, name: str) -> Caller:
         stage = self.stage
-        agent: Agent = replace(
-            stage.agent, id=stage.new_id("agent"), name=name, owner=f"{name}@example.com", labels={}
-        )
-        binding = Binding(f"of {name}", agent.id, "mesh", (("sub", name),), "ci", EPOCH)
-        with stage.broker.store.transaction() as tx:
-            tx.add_agent(agent)
-            tx.add_binding(binding)
-        known = {"agent_id": agent.id, "agent": name, "binding_id": binding.id}
-        return replace(stage.bot, jkt=f"key of {name}", **known)  # type: ignore[arg-type]
+        owner = f"{name}@example.com"
+        agent = replace(stage.agent, id=stage.new_id("agent"), name=name, owner=owner, labels={})
+        return joined(stage, agent)
 
     def _caller_of(self, task: Task) -> Caller:
         return next(x for x in self.callers.values() if x.agent_id == task.agent_id)

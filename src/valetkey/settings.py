@@ -246,7 +246,12 @@ class Settings(BaseSettings):
     external_url: str = Field(description="Our URL as callers see it; the issuer of our tokens.")
     catalogue: Path = Field(Path("catalogue"), description="Folder of targets and scopes.")
     policies: Path = Field(Path("policies"), description="Folder of Cedar rules.")
-    signing_key_file: Path = Field(description="Private key (ES256, PEM) that signs our tokens.")
+    signing_key_file: Path | None = Field(
+        None, description="Private key (ES256, PEM) that signs our tokens, until a timed one does."
+    )
+    signing_key_folder: Path | None = Field(
+        None, description="Folder of keys, each named by when it begins to sign."
+    )
     retired_key_files: tuple[Path, ...] = Field((), description="Older keys still published.")
     fingerprint_key_file: Path = Field(description="Key of fingerprints; keep it with history.")
     retired_fingerprint_key_files: tuple[Path, ...] = Field(
@@ -265,6 +270,13 @@ class Settings(BaseSettings):
     times: Times = Times()
     limits: Limits = Limits()
     leaks: Leaks = Leaks()
+
+    @model_validator(mode="after")
+    def some_key_signs(self) -> Settings:
+        """Refuse to have no signing key at all."""
+        if self.signing_key_file is None and self.signing_key_folder is None:
+            raise ValueError("give signing_key_file, signing_key_folder, or both")
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -19,7 +19,7 @@ from valetkey.core.scope import Scope
 from valetkey.core.trust import Allowance, GroupMap, IssuerRecord, ResourceServer, TrustRule
 from valetkey.identity.authenticator import Authenticator, Behind, Registered
 from valetkey.identity.bindings import StoredBindings
-from valetkey.identity.keys import SigningKeys
+from valetkey.identity.keys import OurKeys, SigningKeys
 from valetkey.identity.nonces import Nonces
 from valetkey.identity.tokens import AccessTokens
 from valetkey.ports import Store, Trouble
@@ -117,11 +117,12 @@ class Hall:
         store: Store | None = None,
         nonces: Nonces | None = None,
         url: str = US,
+        keys: OurKeys | None = None,
         **doors: Any,
     ) -> None:
         self.url = url
         self.stage = Stage(store)
-        self.keys = SigningKeys.generate()
+        self.keys: OurKeys = keys or SigningKeys.generate()
         self.issuers = {
             name: stack.enter_context(LocalIssuer()) for name in ("workloads", "github", "people")
         }

@@ -547,6 +547,17 @@ def test_a_key_is_used_once_in_a_slot(store: Store) -> None:
     assert store.first_use("proof", "a", until)
 
 
+def test_what_a_slot_remembers_is_told_until_its_time(store: Store) -> None:
+    """Every key of this slot and of no other; what is past its time is not told."""
+    until = store.now() + MINUTE
+    assert store.used("signs") == frozenset()
+    store.first_use("signs", "a", until)
+    store.first_use("signs", "b", until)
+    store.first_use("signs", "over", store.now() - MINUTE)
+    store.first_use("elsewhere", "c", until)
+    assert store.used("signs") == {"a", "b"}
+
+
 def test_a_revoked_token_is_refused_and_nothing_is_used_up(store: Store) -> None:
     """In the same look as the use; revoking again says so, and what was undone never was."""
     until = store.now() + MINUTE

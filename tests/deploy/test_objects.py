@@ -290,6 +290,7 @@ def test_the_rendered_configuration_is_one_that_valetkey_reads(
     if part == "serve":
         assert settings.database.migration_url_file is None
         needed = [settings.database.url_file, settings.signing_key_file]
+        assert settings.signing_key_folder is None or str(settings.signing_key_folder) in mounted
         needed += [settings.fingerprint_key_file, settings.server.tls_certificate_file]
         needed += [settings.openbao.identity_token_file] if settings.openbao else []
     assert {str(path.parent) for path in needed if path} <= mounted

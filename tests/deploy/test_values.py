@@ -29,6 +29,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "the owner's URL file in what serve reads": ("config.database", {"migration_url_file": "/x"}),
     "an external URL without TLS": ("config.external_url", "http://valetkey.example.com"),
     "a signing key in the configuration": ("config.signing_key_file", "-----BEGIN"),
+    "signing keys where none are mounted": ("config.signing_key_folder", "/etc/keys"),
     "another port than the policy opens": ("config.server", {"port": 9000}),
     "a mint limit the grace period does not know": ("config.times", {"mint_limit": 600}),
     "no way to Postgres": ("networkPolicy.egress.postgres", []),

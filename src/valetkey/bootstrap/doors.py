@@ -20,17 +20,12 @@ from valetkey.identity.bindings import StoredBindings
 from valetkey.identity.exchange import Exchanged
 from valetkey.identity.jose import BadToken, strict_object
 from valetkey.identity.jwks import fetch_bounded, keys_of, read_file
-from valetkey.identity.keys import SigningKeys
+from valetkey.identity.keys import OurKeys
 from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.identity.nonces import Nonces
 from valetkey.identity.oidc import Outside
 from valetkey.identity.platforms import PROFILES
 from valetkey.settings import Cluster, Issuer, Roles, Rule, Settings
-
-
-def signing_keys(settings: Settings) -> SigningKeys:
-    """Our keys from their files; raises ValueError when one cannot be used."""
-    return SigningKeys.load(settings.signing_key_file, settings.retired_key_files)
 
 
 def registered_of(settings: Settings) -> Registered:
@@ -48,7 +43,7 @@ def registered_of(settings: Settings) -> Registered:
 
 
 def authenticator_of(
-    house: House, keys: SigningKeys, seen_twice: Callable[[], object] = lambda: None
+    house: House, keys: OurKeys, seen_twice: Callable[[], object] = lambda: None
 ) -> Authenticator:
     """Everything that turns proofs into callers. Raises ValueError, TrustRuleTooWide.
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,7 @@ import uuid6
 
 from valetkey.bootstrap.aws import aws_minter, without_aws
 from valetkey.bootstrap.configuration import read_secret
+from valetkey.bootstrap.keys import TurningKeys
 from valetkey.clockwork import Beats, Clockwork
 from valetkey.core.admission import Ceilings, Rate
 from valetkey.core.catalogue import Catalogue
@@ -89,6 +91,7 @@ class House:
     lanes: ThreadLanes
     clockwork: Clockwork
     sign: Callable[[Mapping[str, object]], str]
+    keys: TurningKeys | None = None
     closers: tuple[Callable[[], None], ...] = field(default=())
 
     def problems(self) -> list[str]:
@@ -102,6 +105,7 @@ class House:
 
     def _troubles(self) -> list[Trouble]:
         found = [("database", self._store_problem()), ("clockwork", self.clockwork.late())]
+        found += [("keys", self.keys.problem(self.broker) if self.keys else None)]
         found += [("rules", f"none are in force: {problem}") for problem in self.rules.missing]
         for name, minter in self.broker.minters.items():
             problem = minter.problem()
@@ -139,15 +143,14 @@ def build_house(
     settings: Settings,
     sign: Callable[[Mapping[str, object]], str],
     watch: Callable[[Minter], Minter] = lambda minter: minter,
+    keys: TurningKeys | None = None,
 ) -> House:
     """Put a broker together. Raises WrongDatabaseRole, FilesInvalid, StoreUnavailable.
 
-    `sign` signs claims as an at+jwt under our current key; `watch` may wrap a minter to time it.
+    `sign` signs claims as an at+jwt under our current key; `watch` may wrap a minter to time it;
+    `keys` are turned with the rest of the upkeep.
     """
-    ours, answer = settings.database, settings.times.database_answer
-    store = open_store(read_secret(ours.url_file), pool=ours.pool, kept=ours.kept, answer=answer)
-    if store.owns_its_tables():
-        raise WrongDatabaseRole()
+    store = _opened_store(settings)
     installation = store.installation()
     alarms = LoggedAlarms()
     lanes = _lanes(settings, alarms)
@@ -180,11 +183,23 @@ def build_house(
         platforms={issuer.name: issuer.platform for issuer in settings.issuers},
         failpoint=failpoint_of(os.environ.get(FAILPOINT)),
     )
-    times = settings.times
-    beats = Beats(times.tick, times.reconcile_every, times.reload_every, times.probe_every)
     closers = (database.close,) if database is not None else ()
-    clockwork = Clockwork(broker, beats, lambda: _upkeep(broker, store, active))
-    return House(settings, broker, store, active, lanes, clockwork, sign, closers)
+    upkeep = partial(_upkeep, broker, store, active, keys)
+    clockwork = Clockwork(broker, _beats(settings.times), upkeep)
+    return House(settings, broker, store, active, lanes, clockwork, sign, keys, closers)
+
+
+def _opened_store(settings: Settings) -> SqlStore:
+    """Our database under the application's role; raises WrongDatabaseRole, StoreUnavailable."""
+    ours, answer = settings.database, settings.times.database_answer
+    store = open_store(read_secret(ours.url_file), pool=ours.pool, kept=ours.kept, answer=answer)
+    if store.owns_its_tables():
+        raise WrongDatabaseRole()
+    return store
+
+
+def _beats(times: Times) -> Beats:
+    return Beats(times.tick, times.reconcile_every, times.reload_every, times.probe_every)
 
 
 def _lanes(settings: Settings, alarms: LoggedAlarms) -> ThreadLanes:
@@ -218,9 +233,13 @@ def _unfit(catalogue: Catalogue, settings: Settings) -> list[tuple[str, str]]:
     ]
 
 
-def _upkeep(broker: Broker, store: SqlStore, active: ActiveRules) -> None:
+def _upkeep(
+    broker: Broker, store: SqlStore, active: ActiveRules, keys: TurningKeys | None
+) -> None:
     """Forget spent proofs, look at clocks, read the files again, claim what they newly name."""
     store.forget_uses()  # first: a back end that is away must not let them pile up
+    if keys is not None:
+        keys.turn(broker)
     for minter in broker.minters.values():
         minter.problem()  # what it sees of clocks and targets, it minds when it is asked to mint
     if active.reload():

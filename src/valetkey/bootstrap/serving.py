@@ -13,8 +13,9 @@ import uvicorn
 from fastapi import FastAPI
 from structlog.typing import EventDict
 
-from valetkey.bootstrap.doors import authenticator_of, signing_keys, trust_rules
+from valetkey.bootstrap.doors import authenticator_of, trust_rules
 from valetkey.bootstrap.house import House, build_house
+from valetkey.bootstrap.keys import TurningKeys
 from valetkey.core.errors import StoreUnavailable
 from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.ports import Minter, Trouble
@@ -30,26 +31,30 @@ log = structlog.get_logger()
 _UNANSWERED = Trouble("back ends", "have not answered yet")
 
 
-def open_house(settings: Settings, metrics: Metrics | None = None) -> House:
+def open_house(
+    settings: Settings, metrics: Metrics | None = None, keys: TurningKeys | None = None
+) -> House:
     """A broker for one process, not ticking yet; the caller closes it.
+
+    Without `keys` they are read from their files.
 
     Raises WrongDatabaseRole, FilesInvalid, ValueError, or a BrokerError when a back end that is
     needed at the start cannot be asked.
     """
     log_to_stderr()
-    keys = signing_keys(settings)
-    tokens = MintedTokens(settings.external_url, keys)
+    keys = keys or TurningKeys.opened(settings)
+    tokens = MintedTokens(settings.external_url, keys.ring)
 
     def watch(minter: Minter) -> Minter:
         return minter if metrics is None else TimedMinter(minter, metrics)
 
-    return build_house(settings, tokens.sign, watch)
+    return build_house(settings, tokens.sign, watch, keys)
 
 
 def application(settings: Settings) -> tuple[FastAPI, House]:
     """The web application over a broker; it starts to tick when served."""
-    metrics = Metrics()
-    house = open_house(settings, metrics)
+    metrics, keys = Metrics(), TurningKeys.opened(settings)
+    house = open_house(settings, metrics, keys)
     people = next((issuer for issuer in settings.issuers if issuer.kind == "people"), None)
     doors = Doors(
         external_url=settings.external_url,
@@ -59,10 +64,10 @@ def application(settings: Settings) -> tuple[FastAPI, House]:
         threads=settings.server.threads,
         slow_calls=max(1, settings.server.threads * 3 // 4),
     )
-    authenticator = authenticator_of(house, signing_keys(settings), metrics.seen_twice.inc)
+    authenticator = authenticator_of(house, keys.ring, metrics.seen_twice.inc)
     health = Recent(_logged(house.troubles), lambda: [_UNANSWERED])
     counts = Recent(house.store.counts, _not_counted)
-    watch = Watch(health, counts, metrics, house.lanes, house.clockwork)
+    watch = Watch(health, counts, metrics, house.lanes, house.clockwork, keys.ring)
     hooks = Hooks(begin=house.clockwork.start, end=house.close)
     return create_app(house.broker, authenticator, doors, watch, hooks), house
 

@@ -14,6 +14,7 @@ COMMANDS = {
     "serve": ("operate:serve", "Serve the API and end what is due."),
     "migrate": ("operate:migrate", "Bring the database schema to this version."),
     "installation": ("installation:installation", "Our name outside; a new epoch after a restore."),
+    "keys": ("keys:keys", "Make the next signing key, and see where each stands."),
     "sweep": ("operate:sweep", "End everything that is due now."),
     "reconcile": ("operate:reconcile", "Compare leases with what exists outside, both ways."),
     "doctor": ("operate:doctor", "Look for broken invariants."),

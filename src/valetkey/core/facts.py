@@ -72,6 +72,8 @@ class FactKind(StrEnum):
     TARGET_PROBED = "TargetProbed"
     CATALOGUE_ACTIVATED = "CatalogueActivated"
     RULES_REFUSED = "RulesRefused"
+    SIGNING_KEY_TAKEN = "SigningKeyTaken"
+    SIGNING_KEYS_REFUSED = "SigningKeysRefused"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from valetkey.identity.details import echoed
 from valetkey.identity.dpop import Sent, verify_dpop
 from valetkey.identity.exchange import GRANT_TYPE, JWT_BEARER, Exchange, Exchanged, Trust
 from valetkey.identity.jose import instant
-from valetkey.identity.keys import SigningKeys
+from valetkey.identity.keys import OurKeys
 from valetkey.identity.metadata import authorization_server, protected_resource
 from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.identity.nonces import Nonces
@@ -64,7 +64,7 @@ class Behind:
 class Authenticator:
     """Turns proofs into callers, at one external URL. Safe for threads; keeps no state."""
 
-    def __init__(self, url: str, keys: SigningKeys, registered: Registered, behind: Behind) -> None:
+    def __init__(self, url: str, keys: OurKeys, registered: Registered, behind: Behind) -> None:
         """`url` is the external base URL, without a trailing slash: `iss` and `aud` of tokens.
 
         Raises ValueError when what is registered contradicts itself.

@@ -1,9 +1,10 @@
-"""Our own signing keys: one that signs, and retired ones that still verify."""
+"""Our own signing keys: one that signs, and others that verify: those to come and retired ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
@@ -20,16 +21,29 @@ from valetkey.identity.jose import (
 ALG = "ES256"
 
 
+class OurKeys(Protocol):
+    """What signs our tokens and verifies them again, whichever key it is by now."""
+
+    def sign(self, typ: str, payload: bytes) -> str:
+        """A compact JWS of this payload (RFC 7515)."""
+
+    def verifying(self, kid: str) -> VerifyingKey:
+        """The public key of this id; raises BadToken when it is not ours."""
+
+    def jwks(self) -> dict[str, object]:
+        """The public keys as a JWK Set (RFC 7517)."""
+
+
 class SigningKeys:
     """ES256 keys whose ids are their RFC 7638 thumbprints. Shows nothing of itself."""
 
-    def __init__(self, active: ECKey, retired: Sequence[ECKey] = ()) -> None:
+    def __init__(self, active: ECKey, others: Sequence[ECKey] = ()) -> None:
         """Raises ValueError unless `active` is a private P-256 key and all are P-256."""
-        if not active.is_private or any(key.curve_name != "P-256" for key in (active, *retired)):
+        if not active.is_private or any(key.curve_name != "P-256" for key in (active, *others)):
             raise ValueError("signing keys must be P-256, the active one private")
         self._active = active
         self._kid = active.thumbprint()
-        self._public = {key.thumbprint(): _public(key) for key in (active, *retired)}
+        self._public = {key.thumbprint(): _public(key) for key in (active, *others)}
         self._verifying = {kid: verifying_key(jwk) for kid, jwk in self._public.items()}
 
     def __repr__(self) -> str:
@@ -38,12 +52,21 @@ class SigningKeys:
     @classmethod
     def load(cls, active: Path, retired: Sequence[Path] = ()) -> SigningKeys:
         """Read PEM or JWK files, each one key; raises ValueError when one cannot be used."""
-        return cls(_read(active), [_read(path) for path in retired])
+        return cls(read_key(active), [read_key(path) for path in retired])
 
     @classmethod
     def generate(cls) -> SigningKeys:
         """A fresh key, for development and tests."""
         return cls(ECKey.generate_key("P-256"))
+
+    @property
+    def kid(self) -> str:
+        """The id of the key that signs."""
+        return self._kid
+
+    def kids(self) -> frozenset[str]:
+        """The ids of all that verify."""
+        return frozenset(self._public)
 
     def sign(self, typ: str, payload: bytes) -> str:
         """A compact JWS of this payload (RFC 7515) with the active key."""
@@ -69,7 +92,8 @@ def _public(key: ECKey) -> Mapping[str, object]:
     return {name: shown[name] for name in ("kty", "crv", "x", "y")}
 
 
-def _read(path: Path) -> ECKey:
+def read_key(path: Path) -> ECKey:
+    """The one EC key in a PEM or JWK file; raises OSError, or ValueError that names the file."""
     raw = path.read_bytes()
     try:
         if raw.lstrip().startswith(b"{"):

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from valetkey.core.errors import Unauthenticated
 from valetkey.identity.jose import BadToken, instant, read_compact, text, verified_claims
-from valetkey.identity.keys import ALG, SigningKeys
+from valetkey.identity.keys import ALG, OurKeys
 
 _TYP = "at+jwt"
 
@@ -16,7 +16,7 @@ _TYP = "at+jwt"
 class MintedTokens:
     """Signs what the signed-token minter makes, and reads it again when it is introspected."""
 
-    def __init__(self, url: str, keys: SigningKeys) -> None:
+    def __init__(self, url: str, keys: OurKeys) -> None:
         self._url, self._keys = url, keys
 
     def sign(self, claims: Mapping[str, object]) -> str:

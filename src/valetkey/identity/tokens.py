@@ -18,7 +18,7 @@ from valetkey.identity.jose import (
     text,
     verified_claims,
 )
-from valetkey.identity.keys import ALG, SigningKeys
+from valetkey.identity.keys import ALG, OurKeys
 
 LONGEST: Final = timedelta(seconds=300)
 _TYP: Final = "at+jwt"
@@ -28,7 +28,7 @@ _SKEW: Final = 5
 class AccessTokens:
     """Issues and verifies the tokens of one installation, known by its external URL."""
 
-    def __init__(self, url: str, keys: SigningKeys) -> None:
+    def __init__(self, url: str, keys: OurKeys) -> None:
         self._url = url
         self._keys = keys
 

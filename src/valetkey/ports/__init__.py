@@ -276,6 +276,9 @@ class Store(Uses, Protocol):
     def due(self) -> frozenset[Duty]:
         """The duties that have something to do now, in one look; its own commit."""
 
+    def used(self, slot: str) -> frozenset[str]:
+        """The keys of a slot whose first use is still remembered; for slots of a few keys."""
+
     def admit(self, principal: str, rate: Rate) -> float | None:
         """Take one request from a principal's bucket, across replicas; its own commit.
 

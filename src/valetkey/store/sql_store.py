@@ -110,6 +110,13 @@ class SqlStore:
         with _mapped(), self._alone.connect() as connection:
             return connection.exec_driver_sql(_FIRST_USE, row).first() is not None
 
+    def used(self, slot: str) -> frozenset[str]:
+        """The keys of a slot that are remembered and not past their time."""
+        live = uses.c.until > func.clock_timestamp()
+        found = select(uses.c.key).where(uses.c.slot == slot, live)
+        with _mapped(), self._alone.connect() as connection:
+            return frozenset(connection.execute(found).scalars())
+
     def is_revoked(self, token_id: str) -> bool:
         """Whether a token of ours was revoked."""
         found = select(uses.c.key).where(uses.c.slot == REVOKED, uses.c.key == token_id)

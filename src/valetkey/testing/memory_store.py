@@ -33,6 +33,7 @@ class MemoryStore:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
         self.state = _State()
         self._uses: dict[tuple[str, str], str] = {}
+        self._until: dict[tuple[str, str], datetime] = {}
         self._buckets: dict[str, Bucket] = {}
         self._one_at_a_time = threading.RLock()
 
@@ -63,7 +64,14 @@ class MemoryStore:
                 return False
             known = (slot, key) in self._uses
             self._uses[slot, key] = ""
+            self._until.setdefault((slot, key), until)
             return not known
+
+    def used(self, slot: str) -> frozenset[str]:
+        """The keys of a slot that are not past their time."""
+        with self._one_at_a_time:
+            live = [named for named, until in self._until.items() if until > self.time]
+            return frozenset(key for of, key in live if of == slot)
 
     def pin(self, key: str, jkt: str, until: datetime) -> str:
         """The thumbprint first pinned."""

@@ -64,6 +64,13 @@ class Probes(Protocol):
         """Seconds of the last one that was made here."""
 
 
+class Signing(Protocol):
+    """From when our signing key signs; None where its file tells no time."""
+
+    @property
+    def since(self) -> datetime | None: ...
+
+
 @dataclass(frozen=True)
 class Metrics:
     """Every metric object, in a registry of its own."""
@@ -99,6 +106,9 @@ class Metrics:
             "probe_took": _gauge(
                 self, "valetkey_probe_seconds", "How long our last probe took", "target"
             ),
+            "signing_since": _gauge(
+                self, "valetkey_signing_key_since_seconds", "Unix time from which our key signs"
+            ),
             "mints": _histogram(self, "valetkey_mint_seconds", "Time to mint"),
             "ends": _histogram(self, "valetkey_end_seconds", "Time to end at the back end"),
             "renewals": _histogram(
@@ -121,6 +131,7 @@ class Metrics:
     left_alone: Gauge = field(init=False)
     probe_ok: Gauge = field(init=False)
     probe_took: Gauge = field(init=False)
+    signing_since: Gauge = field(init=False)
     mints: Histogram = field(init=False)
     ends: Histogram = field(init=False)
     renewals: Histogram = field(init=False)
@@ -155,6 +166,11 @@ class Metrics:
             self.probe_ok.labels(target).set(outcome == "ok")
         for target, seconds in dict(probes.took).items():
             self.probe_took.labels(target).set(seconds)
+
+
+    def note_signing(self, signing: Signing) -> None:
+        """Set since when our key signs."""
+        self.signing_since.set(signing.since.timestamp() if signing.since else 0)
 
 
 @dataclass(frozen=True)

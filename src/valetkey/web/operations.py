@@ -13,7 +13,7 @@ from valetkey.core.errors import NotReady
 from valetkey.ports import Trouble
 from valetkey.web.api.answers import Alive, Problem, Ready
 from valetkey.web.desk import At
-from valetkey.web.metrics import Counts, Metrics, Probes, Traffic
+from valetkey.web.metrics import Counts, Metrics, Probes, Signing, Traffic
 from valetkey.web.problems import problem
 
 router = APIRouter(tags=["operations"])
@@ -31,6 +31,7 @@ class Watch:
     metrics: Metrics = field(default_factory=Metrics)
     traffic: Traffic | None = None
     probes: Probes | None = None
+    signing: Signing | None = None
 
 
 @router.get("/healthz", responses={200: {"model": Alive}})
@@ -60,5 +61,7 @@ def metrics(sent: Request, desk: At) -> Response:
         desk.metrics.note(watch.traffic)
     if watch.probes is not None:
         desk.metrics.note_probes(watch.probes)
+    if watch.signing is not None:
+        desk.metrics.note_signing(watch.signing)
     text = desk.metrics.text(watch.counts)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})

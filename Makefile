@@ -8,7 +8,7 @@ DEBIAN := faketime
 CEPH := radosgw ceph-mon ceph-osd ceph-common
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status system-deps test test-fast sim faults soak matrix lint bench bench-growth house lock clean test-aws
+.PHONY: help install demo up down status system-deps test test-fast sim faults soak matrix lint bench bench-doors bench-growth house lock clean test-aws
 
 help:  ## Print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ test-aws: $(READY)  ## The claims about AWS, on a real account too (docs/aws.md)
 
 bench: $(READY)  ## Speed as ratios against direct OpenBao, in one run
 	$(BIN)/python -m bench
+
+bench-doors: $(READY)  ## What it costs to be let in, to ask, and to ask about a token
+	$(BIN)/python -m bench.doors
 
 bench-growth: $(READY)  ## How speed holds as numbers grow and things break, in about 15 minutes
 	$(BIN)/python -m bench.growth

@@ -20,16 +20,15 @@ from bench.compare import (
     Pair,
     Plan,
     interleaved,
-    spread,
     table,
     throughputs,
 )
-from bench.ground import FOUR, ONE, TICK, TOKENS, Ground, Standing
+from bench.ground import FOUR, ONE, TICK, TOKENS, Ground, Standing, prepare
+from bench.report import Found, load, summary
 from bench.served import Server, where
 from bench.timed import PARTS
 from bench.worker import Worker
 
-Goal = tuple[str, str, str]
 SECTIONS = ("one", "four", "token", "where", "ending")
 
 
@@ -40,13 +39,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="valetkey-bench-") as place:
         folder = Path(place) / "ground"
         folder.mkdir()
-        with Standing(folder) as ground:
+        with Standing(folder, prepare) as ground:
             print(*servers(ground), sep="\n", flush=True)
             goals = _run(ground, wanted)
-    print("", "Goals and what was reached (median [range]):", sep="\n")
-    for what, goal, reached in goals:
-        print(f"  {what:58} goal {goal:14} reached {reached}")
-    print(_load())
+    summary(goals)
 
 
 def _arguments() -> argparse.Namespace:
@@ -62,9 +58,9 @@ def _arguments() -> argparse.Namespace:
     return wanted
 
 
-def _run(ground: Ground, wanted: argparse.Namespace) -> list[Goal]:
+def _run(ground: Ground, wanted: argparse.Namespace) -> list[Found]:
     plan = Plan(wanted.rounds, wanted.seconds)
-    goals: list[Goal] = []
+    goals: list[Found] = []
     if "one" in wanted.only:
         goals += _database(ground, plan, ONE, ("one", 1))
     if "four" in wanted.only:
@@ -78,32 +74,32 @@ def _run(ground: Ground, wanted: argparse.Namespace) -> list[Goal]:
     return goals
 
 
-def _database(ground: Ground, plan: Plan, target: str, lanes: tuple[str, int]) -> list[Goal]:
+def _database(ground: Ground, plan: Plan, target: str, lanes: tuple[str, int]) -> list[Found]:
     name, count = lanes
     title = f"Database credentials, broker over {count} connection configuration(s), direct over 1"
     pairs, memory = _section(ground, plan, (name, target, "1"), title)
     goal = {1: ">= 0.75", 4: ">= 1.00"}[count]
     goals = [
-        (f"database, {count} lane(s), 8 clients: throughput / direct", goal,
-         spread(throughputs(pairs, 8))),
-        (f"database, {count} lane(s), 8 clients, 23 tables: failed mints", "0",
-         str(_failed(pairs, 8))),
+        Found(f"database, {count} lane(s), 8 clients: throughput / direct", goal,
+              throughputs(pairs, 8)),
+        Found(f"database, {count} lane(s), 8 clients, 23 tables: failed mints", "0",
+              text=str(_failed(pairs, 8))),
     ]  # fmt: skip
     if count > 1:
         wide = Plan(plan.rounds, plan.seconds, (8,))
         both = f"The same, direct over {count} connection configurations too"
         found, _ = _section(ground, wide, (name, target, str(count)), both)
-        reached = spread(throughputs(found, 8))
-        goals.append((f"database, {count} lanes on both sides, 8 clients", "(none set)", reached))
+        both_sides = f"database, {count} lanes on both sides, 8 clients"
+        goals.append(Found(both_sides, "(none set)", throughputs(found, 8)))
     return [*goals, _memory_goal(memory, "database")]
 
 
-def _tokens(ground: Ground, plan: Plan) -> list[Goal]:
+def _tokens(ground: Ground, plan: Plan) -> list[Found]:
     title = "Signed tokens; direct: service tokens of OpenBao, each revoked by its accessor"
     pairs, memory = _section(ground, plan, ("four", TOKENS, "token"), title)
-    reached = spread(throughputs(pairs, 8))
+    name = "signed token, 8 clients: throughput / direct token"
     return [
-        ("signed token, 8 clients: throughput / direct token", ">= 1.00", reached),
+        Found(name, ">= 1.00", throughputs(pairs, 8)),
         _memory_goal(memory, "signed token"),
     ]
 
@@ -120,12 +116,13 @@ def _section(
     ):
         pairs = interleaved(plain, ours, server, plan)
         memory = server.memory()[1]
-    print(*table(title, pairs), _load(), sep="\n", flush=True)
+    print(*table(title, pairs), load(), sep="\n", flush=True)
     return pairs, memory
 
 
-def _memory_goal(memory: int, during: str) -> Goal:
-    return f"resident memory of the broker process, highest, {during}", "< 150 MB", f"{memory} MB"
+def _memory_goal(memory: int, during: str) -> Found:
+    name = f"resident memory of the broker process, highest, {during}"
+    return Found(name, "< 150 MB", text=f"{memory} MB")
 
 
 def _failed(pairs: Sequence[Pair], clients: int) -> int:
@@ -133,7 +130,7 @@ def _failed(pairs: Sequence[Pair], clients: int) -> int:
     return sum(sum(one.failures.values()) for one in found)
 
 
-def _where(ground: Ground, plan: Plan) -> list[Goal]:
+def _where(ground: Ground, plan: Plan) -> list[Found]:
     """The table of where each millisecond goes, at one client, one connection configuration.
 
     Each side waits for the end of what it minted before it mints again, outside the latency.
@@ -172,18 +169,18 @@ def _where(ground: Ground, plan: Plan) -> list[Goal]:
     print(f"  {'outside':12} {whole - inside:6.2f}  the client: its proof, HTTP, loopback")
     print(f"  {'sum':12} {whole:6.2f}  direct at the same time: {plain_p50:.2f}", flush=True)
     ratios = [ours.at(0.5) / direct.at(0.5) for direct, ours in pairs]
-    return [("database, one client, one at a time: p50 / direct", "<= 2.20", spread(ratios))]
+    return [Found("database, one client, one at a time: p50 / direct", "<= 2.20", ratios)]
 
 
-def _ending(ground: Ground, count: int) -> list[Goal]:
+def _ending(ground: Ground, count: int) -> list[Found]:
     print("", f"Ending {count} live database leases at once, four lanes:", sep="\n")
     with Server(ground, "four"):
         ours = ending.broker(ground, count)
     plain = ending.direct(ground, count)
     print(ours.line("broker, each proven gone"), flush=True)
     print(plain.line("OpenBao revoke-prefix, unchecked"), flush=True)
-    reached = f"{plain.seconds / ours.seconds:.2f}"
-    return [(f"ending {count}: speed / unchecked revoke-prefix", "(none set)", reached)]
+    name = f"ending {count}: speed / unchecked revoke-prefix"
+    return [Found(name, "(none set)", [plain.seconds / ours.seconds])]
 
 
 def circumstances() -> list[str]:
@@ -196,7 +193,7 @@ def circumstances() -> list[str]:
         "direct: stock hvac in a process of its own; ready-made roles with the broker's statements",
         f"broker: one `valetkey serve` over HTTP, a DPoP proof each request, sweeps every {TICK};",
         "        clients in a process of their own",
-        _load(),
+        load(),
     ]
 
 
@@ -210,10 +207,6 @@ def servers(ground: Ground) -> list[str]:
         postgres += f"synchronous_commit {ask('synchronous_commit')}"
     health = ground.stack.openbao.as_root().read("sys/health")
     return [f"{postgres}; OpenBao {health['version']} on raft", ""]
-
-
-def _load() -> str:
-    return "load average " + " ".join(f"{value:.1f}" for value in os.getloadavg())
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ import json
 import secrets
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -82,21 +83,27 @@ class Ground:
         return {"address": self.stack.openbao.address, "token": self.direct_token}
 
 
-class Standing:
-    """A context: the stack up and tended while inside, gone without a trace after."""
+Prepared = TypeVar("Prepared")
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+
+class Standing(Generic[Prepared]):
+    """A context: the stack up and tended while inside, gone without a trace after.
+
+    What is given is what `prepare` makes of it.
+    """
+
+    def __init__(self, folder: Path, prepare: Callable[[Path, Stack], Prepared]) -> None:
+        self._folder, self._prepare = folder, prepare
         self._stack = Stack(folder / "stack", Options(durable=True))
         self._done = threading.Event()
         self._tending = threading.Thread(
             target=self._stack.tend_until, args=[self._done], daemon=True
         )
 
-    def __enter__(self) -> Ground:
+    def __enter__(self) -> Prepared:
         self._stack.start()
         self._tending.start()
-        return prepare(self._folder, self._stack)
+        return self._prepare(self._folder, self._stack)
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
@@ -160,6 +167,14 @@ def _narrowed(text: str) -> str:
 
 def _settings(folder: Path, stack: Stack, url: str) -> None:
     (folder / "app.url").write_text(sqlalchemy_url(stack.app_dsn()))
+    new_keys(folder)
+    for name in ("four", "one"):
+        text = json.dumps(_values(stack, url, name), indent=1)
+        (folder / f"{name}.yaml").write_text(text)
+
+
+def new_keys(folder: Path) -> None:
+    """A broker's own two keys, as files."""
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(
         serialization.Encoding.PEM,
@@ -168,9 +183,6 @@ def _settings(folder: Path, stack: Stack, url: str) -> None:
     )
     (folder / "signing.pem").write_bytes(pem)
     (folder / "fingerprint.key").write_text(secrets.token_hex(32))
-    for name in ("four", "one"):
-        text = json.dumps(_values(stack, url, name), indent=1)
-        (folder / f"{name}.yaml").write_text(text)
 
 
 def _values(stack: Stack, url: str, name: str) -> dict[str, Any]:

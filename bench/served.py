@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import psycopg
@@ -31,10 +32,25 @@ SUBJECT = "system:serviceaccount:refunds:refund-bot"
 UNENDED = "SELECT count(*) FROM leases WHERE state <> 'ended'"
 
 
+class Place(Protocol):
+    """Where a broker's files are, and its address."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of them all."""
+
+    @property
+    def url(self) -> str:
+        """Where the broker answers."""
+
+    def config(self, catalogue: str) -> Path:
+        """A settings file by its name."""
+
+
 class Server:
     """A context: one broker process with the settings of one catalogue."""
 
-    def __init__(self, ground: Ground, catalogue: str, program: tuple[str, ...] = ()) -> None:
+    def __init__(self, ground: Place, catalogue: str, program: tuple[str, ...] = ()) -> None:
         """`program` takes the place of `valetkey serve`; it is given the settings file."""
         self._ground, self._config = ground, ground.config(catalogue)
         self._program = program or ("valetkey.cli", "serve", "--config")
@@ -159,7 +175,7 @@ class _Agent:
         return content
 
 
-def provide_agent(ground: Ground) -> None:
+def provide_agent(ground: Place) -> None:
     """The bench's agent, accepted and bound to the sample workload; made once."""
     store = open_store((ground.folder / "app.url").read_text())
     with store.transaction() as tx:

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from bench.direct import DirectDatabase, DirectToken
 from bench.load import Round, Side, run
@@ -25,32 +25,37 @@ def side_of(name: str, what: str, where: Mapping[str, str]) -> Side:
 
 
 class Worker:
-    """A context: the process, asked for rounds."""
+    """A context: the process, asked for rounds; `program` serves them."""
 
-    def __init__(self, name: str, what: str, where: Mapping[str, str]) -> None:
-        self._command = [sys.executable, "-m", "bench.worker", name, what, json.dumps(where)]
+    def __init__(
+        self, name: str, what: str, where: Mapping[str, str], program: str = "bench.worker"
+    ) -> None:
+        self._command = [sys.executable, "-m", program, name, what, json.dumps(where)]
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
+        with self._process:  # its ends of the pipes are closed, and it is waited for
+            pass
 
-    def round(self, clients: int, seconds: float, *, alone: bool = False) -> Round:
+    def round(self, clients: int, seconds: float, **more: object) -> Round:
         """Run one round there; raises RuntimeError when the worker died."""
+        return Round(**self.asked(clients=clients, seconds=seconds, **more))
+
+    def asked(self, **wanted: object) -> dict[str, Any]:
+        """Say one thing there and wait for its answer; raises RuntimeError when it died."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        wanted = {"clients": clients, "seconds": seconds, "alone": alone}
         self._process.stdin.write(json.dumps(wanted) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("the clients' process died")
-        return Round(**json.loads(line))
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
 
 def main() -> None:

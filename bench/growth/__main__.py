@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.__main__ import circumstances, servers
-from bench.ground import Ground, Standing
+from bench.ground import Ground, Standing, prepare
 from bench.growth.draining import draining
 from bench.growth.hanging import hanging
 from bench.growth.idle import idle
@@ -17,8 +17,8 @@ from bench.growth.killing import killing
 from bench.growth.lagging import lagging
 from bench.growth.orphans import orphans
 from bench.growth.outage import outage
-from bench.growth.report import Found, load, told
 from bench.growth.size import claiming, comparing, starting
+from bench.report import Found, load, summary, told
 
 Part = Callable[[Ground, argparse.Namespace], list[Found]]
 PARTS: Mapping[str, Part] = {
@@ -43,13 +43,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="valetkey-bench-") as place:
         folder = Path(place) / "ground"
         folder.mkdir()
-        with Standing(folder) as ground:
+        with Standing(folder, prepare) as ground:
             told(*servers(ground))
             for name in wanted.only:
                 began = time.monotonic()
                 found += PARTS[name](ground, wanted)
                 told(f"  ({name} took {time.monotonic() - began:.0f} s; {load()})")
-    told("", "Goals and what was reached (median [range]):", *(one.line() for one in found), load())
+    summary(found)
 
 
 def _arguments() -> argparse.Namespace:

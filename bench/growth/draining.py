@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from bench.ground import Ground
 from bench.growth.filling import Eyes, end_lazily, house, mint, mint_directly
-from bench.growth.report import Found, told
+from bench.report import Found, told
 from bench.served import Server
 
 DUE = "UPDATE leases SET due_at = clock_timestamp() WHERE state = 'active'"

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from bench.direct import DirectDatabase
 from bench.ground import FOUR, SECOND, Ground
 from bench.growth.filling import Eyes, end_lazily, house, mint, mint_directly
-from bench.growth.report import Found, told
 from bench.growth.second import DIRECT, Second, second_target
 from bench.load import Round, Side, run
+from bench.report import Found, told
 from bench.served import Served, Server, where
 
 DUE = 100

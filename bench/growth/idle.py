@@ -6,7 +6,7 @@ import time
 
 from bench.ground import Ground
 from bench.growth.filling import Eyes, variant
-from bench.growth.report import Found, told
+from bench.report import Found, told
 from bench.served import Server
 
 WINDOW = 20.0

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from bench.ending import Ended, revoke_prefixes
 from bench.ground import FOUR, Ground
 from bench.growth.filling import Eyes, caller, house, mint, mint_directly
-from bench.growth.report import Found, told
+from bench.report import Found, told
 from bench.served import Served, Server, where
 from valetkey.bootstrap import House
 from valetkey.core.kill import Height

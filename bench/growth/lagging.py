@@ -10,7 +10,7 @@ import psycopg
 from bench.ground import Ground
 from bench.growth.draining import DUE
 from bench.growth.filling import Eyes, house, mint, variant
-from bench.growth.report import Found, at, told
+from bench.report import Found, at, told
 from bench.served import Server
 
 TICK = 1.0

@@ -13,7 +13,7 @@ from bench.ground import Ground
 from bench.growth.draining import DUE
 from bench.growth.filling import Eyes, house, variant
 from bench.growth.naive import TABLE
-from bench.growth.report import Found, told
+from bench.report import Found, told
 from bench.served import Server
 from valetkey.flows.doctor import doctor
 

@@ -7,8 +7,8 @@ import time
 from bench.ground import SECOND, Ground
 from bench.growth.filling import Eyes, end_lazily, house, mint, mint_directly
 from bench.growth.hanging import MAKE_DUE
-from bench.growth.report import Found, at, told
 from bench.growth.second import DIRECT, second_target
+from bench.report import Found, at, told
 from bench.served import Server
 
 WAIT = 120.0

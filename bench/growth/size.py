@@ -12,7 +12,7 @@ from bench.compare import spread
 from bench.ground import Ground
 from bench.growth.filled import FACTS, Filled
 from bench.growth.filling import house
-from bench.growth.report import Found, told
+from bench.report import Found, told
 from bench.served import Server
 from valetkey.flows.doctor import doctor
 from valetkey.flows.reconcile import reconcile

@@ -1,4 +1,4 @@
-"""What a part of the growth bench found, as lines of the report."""
+"""What a part of a bench found, as lines of its report and as the table of a page."""
 
 from __future__ import annotations
 
@@ -18,10 +18,21 @@ class Found:
     ratios: Sequence[float] = ()
     text: str = ""
 
+    @property
+    def reached(self) -> str:
+        """The median, and the range in brackets."""
+        return self.text or spread(self.ratios)
+
     def line(self) -> str:
-        """Goal and what was reached: the median, and the range in brackets."""
-        reached = self.text or spread(self.ratios)
-        return f"  {self.what:66} goal {self.goal:12} reached {reached}"
+        """Goal and what was reached."""
+        return f"  {self.what:66} goal {self.goal:12} reached {self.reached}"
+
+
+def summary(found: Sequence[Found]) -> None:
+    """Print what was reached, as lines to read and as a Markdown table to paste into a page."""
+    told("", "Goals and what was reached (median [range]):", *(one.line() for one in found), load())
+    rows = [f"| {one.what} | {one.goal} | {one.reached} |" for one in found]
+    told("", f"As a table ({load()}):", "", "| | goal | reached |", "|---|---|---|", *rows)
 
 
 def told(*lines: str) -> None:

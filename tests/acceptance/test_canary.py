@@ -22,9 +22,10 @@ from urllib.parse import quote
 import pytest
 import structlog
 
+from tests.api.opening import Private, fresh, opened, public_jwk
 from tests.faults.ground import READ, Ground, ask_for, end_everything, get, start
 from tests.faults.proxy import BaoProxy, between_bao
-from tests.faults.served import serving
+from tests.faults.served import Visitor, serving
 from tests.faults.shared import ground as ground
 from valetkey.bootstrap import House
 from valetkey.core.catalogue import CataloguedScope
@@ -32,8 +33,11 @@ from valetkey.core.errors import BrokerError
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.ids import LeaseId
 from valetkey.core.lease import Handle, Proof
+from valetkey.core.sealing import seal_to
 from valetkey.flows.end_task import end_task
+from valetkey.flows.fetch_sealed import fetch_sealed
 from valetkey.flows.request_credential import request_credential
+from valetkey.flows.verdicts import Sealed
 from valetkey.ports import Broker, Deadline, Ending, Found, Lapse, Minted, Minter, Presence, Renewed
 
 SCOPES = (
@@ -178,6 +182,9 @@ def test_no_secret_of_any_minter_is_written_down(ground: Ground) -> None:
         ground.house(bao=proxy.address, watch=watch) as house,
     ):
         shown = handed_out(ground, house) | troubles(ground, house, proxy)
+        ciphertexts = handed_out_sealed(ground, house)
+        kept = dump(ground)["table public.sealed_answers"]
+        shown |= {"kept": kept, "ciphertexts": "\n".join(ciphertexts)}
         shown |= {"house": repr(house), "minters": repr([each.minter for each in minters])}
         secrets = {type(each.minter).__name__: list(each.made) for each in minters}
         secrets |= {"logins": login_tokens(house), "keys": keys(ground)}
@@ -188,6 +195,7 @@ def test_no_secret_of_any_minter_is_written_down(ground: Ground) -> None:
     assert {name: bool(made) for name, made in secrets.items()} == dict.fromkeys(secrets, True)
     assert {"BoundedMinter", "SignedToken"} <= secrets.keys()
     assert "Traceback" in shown["after_effect"]
+    assert ciphertexts and all(ciphertext in kept for ciphertext in ciphertexts)
     everything = [secret for made in secrets.values() for secret in made]
     assert found_in(shown | dump(ground), everything) == []
 
@@ -204,6 +212,21 @@ def handed_out(ground: Ground, house: House) -> dict[str, str]:
         shown[scope] = f"{issued!r} {issued} {issued.secret!r} {issued.secret} {issued.lease!r}"
     shown["receipt"] = repr(end_task(house.broker, bot, task.id))
     return shown
+
+
+def handed_out_sealed(ground: Ground, house: House) -> list[str]:
+    """The ciphertext of a credential of each minter, fetched again; only its own key opens it."""
+    bot, key, told = ground.bot(house), fresh(), []
+    task = start(house, bot)
+    for scope in SCOPES:
+        ask = replace(ask_for(task, scope, ttl=4), seal_to=seal_to(public_jwk(key)))
+        answer = request_credential(house.broker, bot, ask)
+        assert isinstance(answer, Sealed)
+        assert fetch_sealed(house.broker, bot, answer.lease.id).sealed == answer.sealed
+        assert opened(answer.sealed, key)["type"] in {"postgresql", "jwt"}
+        told.append(answer.sealed)
+    end_task(house.broker, bot, task.id)
+    return told
 
 
 def troubles(ground: Ground, house: House, proxy: BaoProxy) -> dict[str, str]:
@@ -269,6 +292,7 @@ def test_the_server_tells_no_secret_but_in_its_one_answer(ground: Ground) -> Non
             credential = answer.pop("credential")
             secrets.append(credential.get("password") or credential["token"])
             shown[scope] = json.dumps(answer)
+            shown |= sealed_too(visitor, task, (scope, fresh()), secrets)
             shown[f"lease {scope}"] = str(visitor.call("GET", f"/v1/leases/{answer['lease']['id']}"))
         for number, body in enumerate(bad_bodies(task, secrets)):
             status, refusal = visitor.call("POST", "/v1/credentials", body, Idempotency_Key="k")
@@ -278,9 +302,23 @@ def test_the_server_tells_no_secret_but_in_its_one_answer(ground: Ground) -> Non
         for path in ("/metrics", "/readyz", "/healthz"):
             shown[path] = served.pool.request("GET", served.url + path).data.decode()
         shown |= dump(ground) | {"log": served.log}
-    assert len(secrets) == 1 + len(SCOPES)
+    assert len(secrets) == 1 + 2 * len(SCOPES)
     assert "valetkey_mint_seconds" in shown["/metrics"]
     assert found_in(shown, secrets) == []
+
+
+def sealed_too(
+    visitor: Visitor, task: str, wanted: tuple[str, Private], secrets: list[str]
+) -> dict[str, str]:
+    """The same asked for sealed, and fetched: what can be shown of it; its secret is noted."""
+    scope, key = wanted
+    body = {"task": task, "scope": scope, "ttl": 60, "seal_to": public_jwk(key)}
+    status, answer = visitor.call("POST", "/v1/credentials", body, Idempotency_Key=f"sealed-{len(secrets)}")
+    assert status == 201, answer
+    credential = opened(answer["sealed"], key)
+    secrets.append(credential.get("password") or credential["token"])
+    fetched = visitor.call("GET", f"/v1/leases/{answer['lease']['id']}/sealed")
+    return {f"sealed {scope}": json.dumps(answer), f"fetched {scope}": str(fetched)}
 
 
 def bad_bodies(task: str, secrets: Sequence[str]) -> Iterator[dict[str, object]]:

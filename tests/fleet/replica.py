@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.fleet.folder_minter import NAME, FolderMinter
 from valetkey.clockwork import Beats, Clockwork
 from valetkey.core.lease import Patience
+from valetkey.identity.sealing import seal
 from valetkey.minters.bounded import ThreadLanes
 from valetkey.ports import Broker, RuleSet
 from valetkey.store.sql_store import open_store
@@ -43,6 +44,7 @@ def main(url: str, folder: str, name: str, tick: str, claim: str, takes: str) ->
         notifier=KeptAlarms(),
         new_id=lambda kind: f"{kind}_{secrets.token_hex(8)}",
         fingerprint=str,
+        seal=seal,
         jitter=random.random,
         installation=store.installation(),
         patience=Patience(claim=timedelta(seconds=float(claim))),

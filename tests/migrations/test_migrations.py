@@ -117,7 +117,7 @@ def test_the_checks_in_code_are_the_checks_in_the_database(empty: str) -> None:
 
 
 def test_the_application_role_is_given_its_narrow_rights(empty: str) -> None:
-    """Facts, decisions and approvals are only added to; uses, buckets and bindings may go."""
+    """Facts, decisions and approvals are only added to; uses, buckets, bindings and sealed answers go."""
     migrate(empty)
     query = (
         "SELECT table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)"
@@ -129,7 +129,7 @@ def test_the_application_role_is_given_its_narrow_rights(empty: str) -> None:
         assert given[table] == "INSERT SELECT"
     assert given["facts"] == "SELECT"  # and INSERT of some columns
     deletable = {name for name, rights in given.items() if "DELETE" in rights}
-    assert deletable == {"uses", "buckets", "bindings"}
+    assert deletable == {"uses", "buckets", "bindings", "sealed_answers"}
     assert not [name for name, rights in given.items() if "TRUNCATE" in rights]
     assert "UPDATE" not in given["installation"]
 

@@ -73,6 +73,8 @@ ORDERS_FAULTS = {
     "life short": ("max_ttl: 15m", "max_ttl: 15m\n    max_life: 14m", 19, "max_life is below"),
     "life huge": ("max_ttl: 15m", "max_ttl: 15m\n    max_life: 13h", 19, "or over 12h"),
     "ack late": ("max_ttl: 15m", "max_ttl: 15m\n    ack_within: 11m", 19, "ack_within is over"),
+    "sealed how": ("max_ttl: 15m", "max_ttl: 15m\n    sealed: optional", 19, "sealed must be"),
+    "sealed yes": ("max_ttl: 15m", "max_ttl: 15m\n    sealed: true", 19, "sealed must be"),
     "ttl huge": ("max_ttl: 15m", "max_ttl: 13h", 18, "over 12h"),
     "mutates": ("mutates: false", "mutates: 'false'", 15, "true or false"),
     "port": ("port: 5432", "port: '5432'", 7, "whole number"),
@@ -221,6 +223,17 @@ def test_a_longer_life_and_an_acknowledgement_are_read_and_change_the_digest(
     read = found.targets["orders-db"].scopes["read"]
     assert (read.longest, read.ack_within) == (timedelta(hours=4), timedelta(seconds=30))
     assert catalogue.targets["orders-db"].scopes["read"].longest == timedelta(minutes=15)
+    assert found.digest != catalogue.digest
+
+
+def test_what_must_be_sealed_says_so_and_changes_the_digest(
+    folder: Path, catalogue: Catalogue
+) -> None:
+    """A catalogue in which nothing must be has the digest it had before there was any."""
+    change(folder / "orders-db.yaml", "max_ttl: 15m", "max_ttl: 15m\n    sealed: required")
+    found = load_catalogue(folder)
+    assert found.targets["orders-db"].scopes["read"].sealed == "required"
+    assert catalogue.targets["orders-db"].scopes["read"].sealed is None
     assert found.digest != catalogue.digest
 
 

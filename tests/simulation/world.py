@@ -23,6 +23,7 @@ from valetkey.flows.renew import renew
 from valetkey.flows.sweep import sweep
 from valetkey.flows.tick import BEFORE_SWEEP, duties_due
 from valetkey.flows.verdicts import Issued, Verdict, Waiting
+from valetkey.identity.sealing import seal
 from valetkey.ports import Broker, Limits, Transaction
 from valetkey.testing.brokers import FakeRules, Stage, TablePolicy, small_catalogue
 from valetkey.testing.fake_clock import KeptAlarms
@@ -139,6 +140,7 @@ class World:
             notifier=KeptAlarms(),
             new_id=_ids(),
             fingerprint=lambda part: "print",
+            seal=seal,
             jitter=self.random.random,
             installation=self.back_end.installation,
             limits=_LIMITS,

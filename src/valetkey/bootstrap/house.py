@@ -29,6 +29,7 @@ from valetkey.core.lease import Patience
 from valetkey.flows.claim import claim_back_ends
 from valetkey.flows.tell_rules import tell_activated, tell_refused
 from valetkey.flows.witness import doubts
+from valetkey.identity.sealing import seal
 from valetkey.minters.bao import Bao, Login
 from valetkey.minters.bounded import BoundedMinter
 from valetkey.minters.breaker import Breakers, Temper
@@ -174,6 +175,7 @@ def build_house(
         notifier=alarms,
         new_id=lambda kind: encode_id(kind, uuid6.uuid7().bytes),
         fingerprint=_fingerprints(settings.fingerprint_key_file),
+        seal=seal,
         witnesses={"openbao-database": database.witness()} if database is not None else {},
         older_fingerprints=tuple(map(_fingerprints, settings.retired_fingerprint_key_files)),
         jitter=random.random,
@@ -236,8 +238,9 @@ def _unfit(catalogue: Catalogue, settings: Settings) -> list[tuple[str, str]]:
 def _upkeep(
     broker: Broker, store: SqlStore, active: ActiveRules, keys: TurningKeys | None
 ) -> None:
-    """Forget spent proofs, look at clocks, read the files again, claim what they newly name."""
+    """Forget what has had its time, look at clocks, read the files again, claim what they name."""
     store.forget_uses()  # first: a back end that is away must not let them pile up
+    store.forget_sealed()
     if keys is not None:
         keys.turn(broker)
     for minter in broker.minters.values():

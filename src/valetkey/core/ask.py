@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from valetkey.core.errors import InvalidTtl
 from valetkey.core.scope import Scope
+from valetkey.core.sealing import SealTo
 
 LONGEST_TTL = timedelta(hours=12)
 SHORTEST_TTL = timedelta(seconds=1)
@@ -46,7 +47,7 @@ class Ask:
     """What an agent wants. `reason` is an untrusted claim for people; it never decides.
 
     `renewable_for` is how long in all, from its activation, renewals may keep it alive; None asks
-    for a credential that is not renewed.
+    for a credential that is not renewed. To `seal_to`, if given, its answer is sealed.
     """
 
     task_id: str
@@ -55,6 +56,7 @@ class Ask:
     reason: str
     idempotency_key: str
     renewable_for: timedelta | None = None
+    seal_to: SealTo | None = None
 
     @property
     def hash(self) -> str:
@@ -67,6 +69,8 @@ class Ask:
         }
         if self.renewable_for is not None:
             asked["renewable_for"] = int(self.renewable_for.total_seconds())
+        if self.seal_to is not None:
+            asked["seal_to"] = self.seal_to.thumbprint
         return canonical_hash(asked)
 
 

@@ -50,7 +50,8 @@ class ScopeDefinition:
     """What the catalogue says of one scope. Statements are those of the target's own language.
 
     `max_life` bounds the whole life of a credential that is renewed, None bounds it by `max_ttl`.
-    With `ack_within` a credential ends unless its asker says so soon that it came.
+    With `ack_within` a credential ends unless its asker says so soon that it came. What must be
+    `sealed` is only given to asks that name a key for it.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ScopeDefinition:
     summary: str = ""
     max_life: timedelta | None = None
     ack_within: timedelta | None = None
+    sealed: Literal["required"] | None = None
 
     @property
     def longest(self) -> timedelta:

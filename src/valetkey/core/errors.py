@@ -14,6 +14,7 @@ from valetkey.core.outages import MinterRefused as MinterRefused
 from valetkey.core.outages import MinterUnavailable as MinterUnavailable
 from valetkey.core.outages import NotReady as NotReady
 from valetkey.core.outages import OutcomeUnknown as OutcomeUnknown
+from valetkey.core.outages import SealingFailed as SealingFailed
 from valetkey.core.outages import StoreUnavailable as StoreUnavailable
 from valetkey.core.refusal import BrokerError as BrokerError
 
@@ -367,6 +368,13 @@ class InvalidTtl(BrokerError):
 
     code = "invalid_ttl"
     next_action = "Send `ttl` as a JSON integer of seconds."
+
+
+class SealingRequired(BrokerError):
+    """The catalogue gives this scope only sealed, and the ask names no key to seal to."""
+
+    code = "sealing_required"
+    next_action = "Ask again with `seal_to`, a public key whose private part you hold."
 
 
 class TrustRuleTooWide(BrokerError):

@@ -48,6 +48,7 @@ class FactKind(StrEnum):
     LEASE_RENEWED = "LeaseRenewed"
     RENEWAL_FAILED = "RenewalFailed"
     LEASE_ACKNOWLEDGED = "LeaseAcknowledged"
+    SEALED_FETCHED = "SealedFetched"
     LEASE_ENDING = "LeaseEnding"
     LEASE_TAPPED = "LeaseTapped"
     LEASE_END_FAILED = "LeaseEndFailed"

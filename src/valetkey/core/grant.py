@@ -14,6 +14,7 @@ from valetkey.core.errors import (
     DeniedByPerson,
     StillWaiting,
 )
+from valetkey.core.sealing import SealTo
 
 
 class GrantState(StrEnum):
@@ -34,6 +35,7 @@ class Grant:
     """This caller, this task, this scope, for so long: decided, waiting or refused.
 
     `renewable_for` is how long in all renewals may keep its credential alive, None without any.
+    Whatever is given under it is sealed to `seal_to`, if the ask named a key.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Grant:
     lease_id: str | None = None
     generation: int = 0
     renewable_for: timedelta | None = None
+    seal_to: SealTo | None = None
 
     def waits(self, now: datetime) -> None:
         """Raise AlreadyDecided or ApprovalTimedOut unless people may still decide."""

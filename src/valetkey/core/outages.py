@@ -26,6 +26,13 @@ class MintedTooLong(BrokerError):
     next_action = "Do not retry; an operator must correct the back end's limits."
 
 
+class SealingFailed(BrokerError):
+    """The credential could not be sealed to the key of the ask; it is being ended."""
+
+    code = "sealing_failed"
+    next_action = "Ask again with a new key under a new idempotency key; report it if it stays."
+
+
 class OutcomeUnknown(BrokerError):
     """The back end did not answer in time; what may exist is being ended."""
 

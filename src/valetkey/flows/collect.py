@@ -20,14 +20,12 @@ from valetkey.flows.request_credential import (
     within_token,
 )
 from valetkey.flows.sweep import settle
-from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
+from valetkey.flows.verdicts import Answer, Refused, Verdict
 from valetkey.flows.weigh import Weighed, as_approved, open_task, weigh, write_lease
 from valetkey.ports import Broker, Standing, Transaction
 
 
-def collect(
-    broker: Broker, caller: Caller, grant_id: str, redeliver: str | None = None
-) -> Issued | Waiting:
+def collect(broker: Broker, caller: Caller, grant_id: str, redeliver: str | None = None) -> Answer:
     """Mint what was approved, once, for the key that asked.
 
     Raises StillWaiting, DeniedByPerson, ApprovalTimedOut, ApprovalVoid, and what `request` does.

@@ -19,13 +19,15 @@ from valetkey.ports import Broker
 class Explanation:
     """A decision, and the time that would be granted; `life` with all renewals, if any.
 
-    `nearest` is what could be had instead of what was denied, if anything was found.
+    `nearest` is what could be had instead of what was denied, if anything was found. `sealed` says
+    that it is given only to asks that name a key to seal to.
     """
 
     decision: Decision
     ttl: GrantedTtl
     life: timedelta | None = None
     nearest: Nearest | None = None
+    sealed: bool = False
 
 
 def explain(broker: Broker, caller: Caller, ask: Ask) -> Explanation:
@@ -34,4 +36,5 @@ def explain(broker: Broker, caller: Caller, ask: Ask) -> Explanation:
         within_token(caller, ask)
         standing = open_task(tx, caller, ask.task_id, str(ask.scope))
         weighed = weigh(broker, tx, standing, ask)
-    return Explanation(weighed.decision, weighed.ttl, weighed.life, weighed.nearest)
+    sealed = weighed.wanted.definition.sealed is not None
+    return Explanation(weighed.decision, weighed.ttl, weighed.life, weighed.nearest, sealed)

@@ -18,28 +18,29 @@ from valetkey.core.facts import FactKind
 from valetkey.core.lease import REAPPEARED, Lease, LeaseState
 from valetkey.core.words import is_known
 from valetkey.flows.recording import lease_fact
-from valetkey.flows.verdicts import Issued, Order, Refused, Verdict, Waiting
+from valetkey.flows.sealing import Made, keep, seal
+from valetkey.flows.verdicts import Answer, Order, Refused, Sealed, Verdict, Waiting
 from valetkey.ports import Broker, Minted, Standing, Transaction
 
 
-def issue(broker: Broker, weigh: Callable[[Transaction], Verdict]) -> Issued | Waiting:
+def issue(broker: Broker, weigh: Callable[[Transaction], Verdict]) -> Answer:
     """Weigh, write, mint, and hand out only what is still wanted when it comes back."""
     with broker.store.transaction() as tx:  # commit 1: a row that remembers
         verdict = weigh(tx)
     broker.failpoint("issue.written")
     if isinstance(verdict, Refused):
         raise verdict.error
-    if isinstance(verdict, Waiting):
+    if isinstance(verdict, Waiting | Sealed):
         return verdict
-    minted = mint(broker, verdict)  # outside any transaction
+    made = seal(broker, verdict, mint(broker, verdict))  # outside any transaction
     broker.failpoint("issue.minted")
     with broker.store.transaction() as tx:  # commit 2: it is out, or it is on its way out
-        lease, problem = _activate(broker, tx, verdict, minted)
+        lease, problem = _activate(broker, tx, verdict, made)
     broker.failpoint("issue.activated")
     tell_reappeared(broker, lease)
     if problem is not None:
         raise problem
-    return Issued(lease, minted.secret)
+    return made.answer(lease)
 
 
 def mint(broker: Broker, order: Order) -> Minted:
@@ -75,17 +76,17 @@ def _put_to_its_end(broker: Broker, lease: Lease, problem: BrokerError) -> None:
 
 
 def _activate(
-    broker: Broker, tx: Transaction, order: Order, minted: Minted
+    broker: Broker, tx: Transaction, order: Order, made: Made
 ) -> tuple[Lease, BrokerError | None]:
     """Make it active if it is still wanted; otherwise leave it ending, due now.
 
     A lease that was ended while its mint was frozen is reopened: the answer says that it exists.
     """
     tx.hold_barrier()
-    asked = order.lease
+    asked, minted = order.lease, made.minted
     standing = tx.standing(asked.task_id or "", asked.scope, asked.id)
     too_long = minted.usable(tx.now()) > asked.granted_ttl
-    problem = no_longer_wanted(standing, tx.now(), too_long=too_long)
+    problem = no_longer_wanted(standing, tx.now(), too_long=too_long) or made.problem
     lease = tx.lease(order.lease.id, lock=True)
     if lease is None:
         raise NotFound()
@@ -100,6 +101,7 @@ def _activate(
     if lease.state is LeaseState.MINTING and problem is None:
         out = out.to_be_acknowledged(order.wanted.definition.ack_within)
         tx.save_lease(out)
+        keep(tx, out, made)
         tx.record(lease_fact(FactKind.LEASE_MINTED, out, "issuer"))
         return out, None
     problem = problem or LeaseEnded()

@@ -67,6 +67,7 @@ def grant_fact(kind: FactKind, grant: Grant, task: Task, by: str, outcome: str) 
             "needs": dict(grant.needs),
             "untrusted_reason": grant.reason,
             **({"renewable_for": life} if (life := _seconds(grant.renewable_for)) else {}),
+            **({"sealed_to": grant.seal_to.thumbprint} if grant.seal_to else {}),
         },
     )
 

@@ -28,8 +28,9 @@ from valetkey.core.scope import Scope
 from valetkey.flows.issue import issue
 from valetkey.flows.recording import refusals_about
 from valetkey.flows.revoke import mark_ending
+from valetkey.flows.sealing import sealed_again
 from valetkey.flows.sweep import settle
-from valetkey.flows.verdicts import Issued, Refused, Verdict, Waiting
+from valetkey.flows.verdicts import Answer, Refused, Verdict, Waiting
 from valetkey.flows.weigh import (
     Before,
     Weighed,
@@ -44,7 +45,7 @@ from valetkey.ports import Broker, Standing, Transaction
 
 def request_credential(
     broker: Broker, caller: Caller, ask: Ask, redeliver: str | None = None
-) -> Issued | Waiting:
+) -> Answer:
     """Decide what the caller may have for this task and, if nothing stands in the way, mint it.
 
     `redeliver` names the lease whose answer was lost; it is ended, with proof, before another is
@@ -83,10 +84,15 @@ def _first(
 def next_generation(
     broker: Broker, tx: Transaction, standing: Standing, grant: Grant, redeliver: str | None
 ) -> Verdict:
-    """A new lease under a grant that had one: only if that one never left, or provably ended."""
+    """A new lease under a grant that had one: only if that one never left, or provably ended.
+
+    While its sealed answer is kept, that is given again, and nothing is made.
+    """
     lease = tx.lease(grant.lease_id or "", lock=True)
     if lease is None:
         raise RedeliveryRefused()
+    if redeliver is None and (again := sealed_again(tx, standing, lease, grant)) is not None:
+        return again
     refuse_second_delivery(broker, tx, lease, redeliver)
     _refuse_too_many(broker, tx, grant)
     ask = asked_before(grant)
@@ -139,6 +145,7 @@ def asked_before(grant: Grant) -> Ask:
         grant.reason,
         grant.idempotency_key,
         grant.renewable_for,
+        grant.seal_to,
     )
 
 

@@ -8,17 +8,22 @@ from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.errors import BrokerError
 from valetkey.core.grant import Grant
 from valetkey.core.lease import Lease
+from valetkey.core.sealing import SealTo
 from valetkey.core.secret import Secret
 from valetkey.ports import Deadline
 
 
 @dataclass(frozen=True)
 class Order:
-    """Allowed, and written: this lease is to be minted, starting before the deadline."""
+    """Allowed, and written: this lease is to be minted, starting before the deadline.
+
+    Its credential may leave only sealed to `seal_to`, where that is given.
+    """
 
     lease: Lease
     wanted: CataloguedScope
     deadline: Deadline
+    seal_to: SealTo | None = None
 
 
 @dataclass(frozen=True)
@@ -43,4 +48,13 @@ class Issued:
     secret: Secret
 
 
-Verdict = Order | Waiting | Refused
+@dataclass(frozen=True)
+class Sealed:
+    """A credential is out: its lease, and the ciphertext that is all of it that leaves."""
+
+    lease: Lease
+    sealed: str
+
+
+Verdict = Order | Waiting | Refused | Sealed
+Answer = Issued | Sealed | Waiting

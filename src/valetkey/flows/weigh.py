@@ -16,6 +16,7 @@ from valetkey.core.errors import (
     Killed,
     NotFound,
     NotRenewable,
+    SealingRequired,
     TaskEnded,
 )
 from valetkey.core.facts import Fact, FactKind
@@ -155,6 +156,7 @@ def settle_verdict(
         error.recorded = True
         return Refused(error)
     if decision.outcome is Outcome.NEEDS_APPROVAL:
+        _sealed_as_required(weighed, grant)
         shown = what_people_see(broker, weighed, grant, caller.binding_id)
         grant = replace(grant, needs=decision.needs, shown=shown, shown_hash=canonical_hash(shown))
         tx.add_grant(grant)
@@ -174,9 +176,9 @@ def write_lease(
 ) -> Order:
     """Write the lease with its handle, before anything exists, and the grant's new generation.
 
-    `keep` writes the grant, new or there already. Raises what `_make_room` does.
+    `keep` writes the grant, new or there already. Raises what `_may_be_minted` does.
     """
-    _make_room(broker, tx, weighed)
+    _may_be_minted(broker, tx, weighed, grant)
     lease = replace(
         new_lease(broker, weighed.wanted, weighed.ttl, weighed.now),
         grant_id=grant.id,
@@ -189,13 +191,21 @@ def write_lease(
     keep(replace(grant, lease_id=lease.id, generation=grant.generation + 1))
     tx.add_lease(lease)
     tx.record(_written(lease, grant.decision_id))
-    return Order(lease, weighed.wanted, weighed.mint_by)
+    return Order(lease, weighed.wanted, weighed.mint_by, grant.seal_to)
 
 
-def _make_room(broker: Broker, tx: Transaction, weighed: Weighed) -> None:
-    """Raise RateLimited at a ceiling, MinterUnavailable for a target that cannot be called now,
-    BudgetSpent when the task or one above it has had enough.
+def _sealed_as_required(weighed: Weighed, grant: Grant) -> None:
+    """Raise SealingRequired for what may be given only sealed, to a grant that names no key."""
+    if weighed.wanted.definition.sealed is not None and grant.seal_to is None:
+        raise SealingRequired()
+
+
+def _may_be_minted(broker: Broker, tx: Transaction, weighed: Weighed, grant: Grant) -> None:
+    """Raise SealingRequired for a grant without a key where one must be, RateLimited at a ceiling,
+    MinterUnavailable for a target that cannot be called now, BudgetSpent when the task or one
+    above it has had enough.
     """
+    _sealed_as_required(weighed, grant)
     task = weighed.task
     make_room(broker, tx, Reach(weighed.agent.id, task.id, weighed.wanted.target.name))
     if not tx.spend((*task.ancestors, task.id)):
@@ -230,6 +240,7 @@ def what_people_see(
         "data_classes": list(target.data_classes),
         "mutates": weighed.wanted.definition.mutates,
         "requester_key": grant.requester_jkt,
+        **({"sealed_to": grant.seal_to.thumbprint} if grant.seal_to else {}),
         "untrusted_purpose": weighed.task.purpose,
         "untrusted_reason": grant.reason,
         **({"above": [_shown(link) for link in weighed.above]} if weighed.above else {}),
@@ -273,6 +284,7 @@ def _grant_of(
         waits_until=min(weighed.now + broker.limits.approval_wait, weighed.task.deadline_at),
         reason=ask.reason,
         renewable_for=weighed.life,
+        seal_to=ask.seal_to,
     )
 
 

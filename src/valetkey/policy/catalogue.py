@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from valetkey.core.ask import LONGEST_TTL, canonical_hash
 from valetkey.core.catalogue import (
@@ -34,7 +34,7 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,120}")
 _AUDIENCE = re.compile(r"(?:https?://|urn:)[!-~]{1,250}")
 _ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 _KINDS = get_args(ParameterKind)
-_NEWER = frozenset({"max_life", "ack_within", "probe"})
+_NEWER = frozenset({"max_life", "ack_within", "probe", "sealed"})
 RENEWING = frozenset({"openbao-database"})
 """The minters whose credentials can be renewed."""
 PROBING = frozenset({"openbao-database"})
@@ -232,6 +232,7 @@ def _scope(name: str, section: Section, target: Target) -> ScopeDefinition:
         summary=section.text("summary", required=False) or "",
         max_life=_max_life(section, target, max_ttl),
         ack_within=_ack_within(section),
+        sealed=_sealed(section),
         **_statements(section, target),
     )
     if target.minter == "openbao-database" and target.connections:
@@ -257,6 +258,14 @@ def _ack_within(section: Section) -> timedelta | None:
     if within is not None and within > LONGEST_ACK:
         section.note(section.line_of("ack_within"), "ack_within is over 10m")
     return within
+
+
+def _sealed(section: Section) -> Literal["required"] | None:
+    """Whether it is given only sealed to a key of its asker's: the one word there is, or no key."""
+    word = section.text("sealed", required=False)
+    if word not in (None, "required"):
+        section.note(section.line_of("sealed"), "sealed must be `required`, or left out")
+    return "required" if word is not None else None
 
 
 def _place_of(message: str) -> str:

@@ -20,6 +20,7 @@ from valetkey.core.decision import Decision
 from valetkey.core.delegation import Link
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
 from valetkey.core.grant import Approval, Grant
+from valetkey.core.ids import LeaseId
 from valetkey.core.invariants import Rule, Terms
 from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import Handle, Lease, Patience
@@ -33,6 +34,8 @@ from valetkey.core.outside import Minted as Minted
 from valetkey.core.outside import Presence as Presence
 from valetkey.core.outside import Renewed as Renewed
 from valetkey.core.pins import Platform
+from valetkey.core.sealing import SealTo
+from valetkey.core.secret import Secret
 from valetkey.core.tally import Tallies
 from valetkey.core.task import Task
 from valetkey.ports.minter import Minter as Minter
@@ -45,6 +48,7 @@ from valetkey.ports.outside import RuleSet as RuleSet
 from valetkey.ports.outside import Trouble as Trouble
 from valetkey.ports.outside import Witness as Witness
 from valetkey.ports.proposals import Proposals as Proposals
+from valetkey.ports.sealing import SealedAnswers as SealedAnswers
 from valetkey.ports.uses import Uses as Uses
 
 
@@ -92,7 +96,7 @@ class Duty(StrEnum):
     LEASES = "sweep"
 
 
-class Transaction(Proposals, Protocol):
+class Transaction(Proposals, SealedAnswers, Protocol):
     """One unit of change. Leaving the block commits; an exception rolls back.
 
     Methods that take `lock` lock the row until the end. `save_lease` refuses (returns False) when
@@ -322,7 +326,8 @@ class Limits:
 class Broker:
     """Everything the flows work with, in one frozen bundle.
 
-    Witnesses are found by their minter's name, platforms by their issuer's.
+    Witnesses are found by their minter's name, platforms by their issuer's. `seal` makes the
+    ciphertext of a credential that only this key opens, which names its lease.
     """
 
     store: Store
@@ -333,6 +338,7 @@ class Broker:
     notifier: Notifier
     new_id: Callable[[str], str]
     fingerprint: Callable[[str], str]
+    seal: Callable[[SealTo, LeaseId, Secret], str]
     jitter: Callable[[], float]
     installation: str
     witnesses: Mapping[str, Witness] = field(default_factory=dict)

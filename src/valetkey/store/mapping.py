@@ -20,6 +20,7 @@ from valetkey.core.ids import LeaseId
 from valetkey.core.kill import Height, Kill
 from valetkey.core.lease import DeniedHow, Handle, Lease, LeaseState, Proof
 from valetkey.core.scope import Scope
+from valetkey.core.sealing import SealTo
 from valetkey.core.task import Task, TaskState
 from valetkey.core.words import read_word
 
@@ -101,6 +102,7 @@ def grant_row(grant: Grant) -> dict[str, Any]:
     row = _ttls_out(vars(grant))
     row["state"] = grant.state.value
     row["needs"] = [list(need) for need in grant.needs]
+    row["seal_to"] = grant.seal_to.jwk() if grant.seal_to else None
     return row
 
 
@@ -109,6 +111,8 @@ def grant_from(row: Row) -> Grant:
     values = _ttls_in(row)
     values["state"] = read_word(GrantState, values["state"])
     values["needs"] = tuple((group, count) for group, count in values["needs"])
+    key = values["seal_to"]
+    values["seal_to"] = SealTo(**key) if key is not None else None
     return Grant(**values)
 
 

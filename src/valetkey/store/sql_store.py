@@ -27,6 +27,7 @@ from valetkey.store.lifecycle import Lifecycle
 from valetkey.store.patience import ANSWER, be_patient, connecting
 from valetkey.store.proposals import Proposed
 from valetkey.store.readings import Readings
+from valetkey.store.sealed import FORGET, Kept
 from valetkey.store.tables import REVOKED, buckets, installation, uses
 
 _COUNTS = """
@@ -61,7 +62,7 @@ ON CONFLICT DO NOTHING RETURNING key
 """
 
 
-class SqlTransaction(Authority, Lifecycle, Checkup, Epochs, Proposed):
+class SqlTransaction(Authority, Lifecycle, Checkup, Epochs, Proposed, Kept):
     """Every query, over one connection in one transaction."""
 
 
@@ -151,6 +152,11 @@ class SqlStore:
         with _mapped(), self._engine.begin() as connection:
             connection.execute(delete(buckets).where(idle))
             return connection.execute(old).rowcount
+
+    def forget_sealed(self) -> int:
+        """Drop sealed answers whose time is over or whose lease is not active; how many."""
+        with _mapped(), self._alone.connect() as connection:
+            return connection.exec_driver_sql(FORGET).rowcount
 
     def cut(self, place: str) -> Cut:
         """What is refused at a place."""

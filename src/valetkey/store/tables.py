@@ -172,6 +172,7 @@ grants = Table(
     _text("lease_id", optional=True),
     Column("generation", Integer, nullable=False),
     Column("renewable_for_seconds", Integer, nullable=True),
+    _json("seal_to", optional=True),
     UniqueConstraint("task_id", "idempotency_key"),
     Index(
         "ix_grants_undecided",
@@ -358,6 +359,14 @@ proposals = Table(
         unique=True,
         postgresql_where=text("state IN ('refused', 'waiting')"),
     ),
+)
+
+sealed_answers = Table(
+    "sealed_answers",
+    metadata,
+    Column("lease_id", Text, ForeignKey("leases.id"), primary_key=True),
+    _text("sealed"),
+    _instant("until"),
 )
 
 REVOKED = "revoked"

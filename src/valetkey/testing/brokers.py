@@ -16,6 +16,7 @@ from valetkey.core.principal import Caller, Principal
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
 from valetkey.flows.start_task import Plan, start_task
+from valetkey.identity.sealing import seal
 from valetkey.ports import Broker, PolicyEngine, Store
 from valetkey.testing.fake_clock import FakeClock, InlineLanes, KeptAlarms
 from valetkey.testing.fake_minter import FakeMinter
@@ -101,6 +102,7 @@ class Stage:
             notifier=self.alarms,
             new_id=self.new_id,
             fingerprint=lambda part: f"print-{len(part)}",
+            seal=seal,
             jitter=lambda: 0.5,
             installation=self.minter.installation,
         )

@@ -23,6 +23,7 @@ from valetkey.testing.memory_due import duties_due, is_of, is_unfinished
 from valetkey.testing.memory_epochs import MemoryEpochs
 from valetkey.testing.memory_proposals import MemoryProposals
 from valetkey.testing.memory_readings import known, matches
+from valetkey.testing.memory_sealed import MemorySealed
 from valetkey.testing.memory_tasks import TaskQueries, _State
 
 
@@ -97,7 +98,7 @@ class MemoryStore:
         return self.time
 
 
-class MemoryTransaction(TaskQueries, MemoryEpochs, MemoryProposals):
+class MemoryTransaction(TaskQueries, MemoryEpochs, MemoryProposals, MemorySealed):
     """The Transaction port over the store's dictionaries."""
 
     def __init__(self, store: MemoryStore) -> None:

@@ -14,6 +14,7 @@ from valetkey.core.grant import Approval, Grant
 from valetkey.core.kill import VENDOR, Kill, Reach, stops
 from valetkey.core.lease import Lease
 from valetkey.core.proposal import Proposal
+from valetkey.core.sealing import SealedAnswer
 from valetkey.core.tally import Tallies
 from valetkey.core.task import Task, TaskState
 from valetkey.ports import Standing
@@ -29,6 +30,7 @@ class _State:
     approvals: dict[str, Approval] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
     proposals: dict[str, Proposal] = field(default_factory=dict)
+    sealed_answers: dict[str, SealedAnswer] = field(default_factory=dict)
     kills: dict[str, Kill] = field(default_factory=dict)
     budgets: dict[str, int] = field(default_factory=dict)
     facts: list[RecordedFact] = field(default_factory=list)

@@ -29,6 +29,7 @@ from valetkey.testing.memory_store import MemoryStore, MemoryTransaction
 from valetkey.testing.sim_locks import KEY_SHARE, NO_KEY_UPDATE, SHARE, UPDATE, Key, Locks
 from valetkey.testing.sim_proposals import SimProposals
 from valetkey.testing.sim_readings import SimReadings
+from valetkey.testing.sim_sealed import SimSealed
 from valetkey.testing.sim_session import SimSession, overlay
 from valetkey.testing.sim_steps import Alone, Steps
 
@@ -81,7 +82,7 @@ class SimStore(MemoryStore):
             self.state.facts.append(RecordedFact(len(self.state.facts) + 1, self.time, fact))
 
 
-class SimTransaction(SimReadings, SimProposals):
+class SimTransaction(SimReadings, SimProposals, SimSealed):
     """Every query of the port."""
 
     # --- locks -----------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import RootModel
+
 from valetkey.web.api.refusals import Answer as Answer
 from valetkey.web.api.refusals import Nearest as Nearest
 from valetkey.web.api.refusals import OAuthError as OAuthError
@@ -148,6 +150,17 @@ class Issued(Answer):
     credential: dict[str, Any]
 
 
+class Sealed(Answer):
+    """A credential as a compact JWE that only the key of its ask opens."""
+
+    lease: Lease
+    sealed: str
+
+
+class HandedOver(RootModel[Issued | Sealed]):
+    """A credential, once: as it is, or sealed to the key that the ask named."""
+
+
 class Waiting(Answer):
     """Nothing was minted; people decide first."""
 
@@ -168,6 +181,7 @@ class Explanation(Answer):
     cut_by: str
     problem: str | None
     nearest: Nearest | None
+    sealed: bool
 
 
 class Receipt(Answer):
@@ -289,6 +303,7 @@ class OfferedScope(Answer):
     max_ttl: int
     max_life: int | None
     ack_within: int | None
+    sealed: Literal["required"] | None
     end_class: Proof | None
 
 

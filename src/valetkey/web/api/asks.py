@@ -14,6 +14,7 @@ from valetkey.core.errors import InvalidRequest
 from valetkey.core.kill import Height
 from valetkey.core.leak import LONGEST
 from valetkey.core.scope import Scope
+from valetkey.core.sealing import seal_to
 from valetkey.flows.agents import NewAgent, NewBinding
 from valetkey.flows.start_task import Plan
 from valetkey.web.api.answers import KillHeight
@@ -49,6 +50,20 @@ Claims = Annotated[
 ]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
 Boundary = Annotated[list[ScopeText], Field(max_length=64)]
+
+
+_PUBLIC_KEY = {
+    "type": "object",
+    "description": "A public JWK to seal the answer to: EC P-256 or OKP X25519.",
+    "required": ["kty", "crv", "x"],
+    "properties": {
+        "kty": {"enum": ["EC", "OKP"]},
+        "crv": {"enum": ["P-256", "X25519"]},
+        "x": {"type": "string", "minLength": 43, "maxLength": 43},
+        "y": {"type": "string", "minLength": 43, "maxLength": 43},
+    },
+}
+PublicKey = Annotated[dict[str, Any], WithJsonSchema(_PUBLIC_KEY)]
 
 
 class BindingAsk(Body):
@@ -160,19 +175,24 @@ class ExplainAsk(Body):
 
 
 class CredentialAsk(Body):
-    """One ask for a credential; `ttl` in seconds, and `renewable_for` with all renewals."""
+    """One ask for a credential; `ttl` in seconds, and `renewable_for` with all renewals.
+
+    With `seal_to`, a public JWK, it is answered only sealed to that key.
+    """
 
     task: Id
     scope: ScopeText
     ttl: Ttl
     renewable_for: Ttl | None = None
     reason: Annotated[str, StringConstraints(max_length=1000)] = ""
+    seal_to: PublicKey | None = None
 
     def value(self, idempotency_key: str) -> Ask:
-        """The same in core terms; raises NotFound, InvalidTtl and what Scope.parse does."""
+        """The same in core terms; raises NotFound, InvalidTtl, and what Scope and seal_to raise."""
         task, ttl = path_id("task", self.task), ttl_of(self.ttl)
         scope, life = Scope.parse(self.scope), life_of(self.renewable_for, ttl)
-        return Ask(task, scope, ttl, self.reason, idempotency_key, life)
+        key = seal_to(self.seal_to) if self.seal_to is not None else None
+        return Ask(task, scope, ttl, self.reason, idempotency_key, life, key)
 
 
 class WriteOffAsk(Body):

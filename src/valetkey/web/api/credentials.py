@@ -11,7 +11,7 @@ from valetkey.core.errors import DeniedByPolicy, PolicyBroken
 from valetkey.flows.explain import explain
 from valetkey.flows.look import SeenGrant
 from valetkey.flows.request_credential import request_credential
-from valetkey.flows.verdicts import Issued, Waiting
+from valetkey.flows.verdicts import Answer, Sealed, Waiting
 from valetkey.web.api import answers, shapes
 from valetkey.web.api.asks import CredentialAsk, ExplainAsk
 from valetkey.web.auth import PacedAgent, Room
@@ -30,7 +30,7 @@ POLL_AFTER = "2"
 @router.post(
     "",
     status_code=201,
-    responses=responses(s201=answers.Issued, s202=answers.Waiting),
+    responses=responses(s201=answers.HandedOver, s202=answers.Waiting),
     openapi_extra=takes(CredentialAsk, headers={"Idempotency-Key": True, "Redeliver": False}),
 )
 def request(
@@ -64,11 +64,13 @@ def explained(
     return JSONResponse(shapes.explanation(explain(desk.broker, caller, ask), ask.ttl))
 
 
-def handed_over(given: Issued | Waiting) -> JSONResponse:
-    """The one answer in which a secret stands."""
+def handed_over(given: Answer) -> JSONResponse:
+    """The one answer in which a secret stands, unless it is sealed."""
     if isinstance(given, Waiting):
         grant = shapes.grant(SeenGrant(given.grant, ()))
         return JSONResponse({"grant": grant}, 202, headers={"Retry-After": POLL_AFTER})
+    if isinstance(given, Sealed):
+        return JSONResponse(shapes.sealed(given), 201)
     told = {"lease": shapes.lease(given.lease), "credential": given.secret.reveal()}
     return JSONResponse(told, 201)
 

@@ -46,7 +46,7 @@ def grant(grant_id: str, caller: AgentOrPerson, desk: At) -> JSONResponse:
 @router.post(
     "/{grant_id}/collect",
     status_code=201,
-    responses=responses(s201=answers.Issued, s202=answers.Waiting),
+    responses=responses(s201=answers.HandedOver, s202=answers.Waiting),
     openapi_extra=takes(Nothing, headers={"Redeliver": False}),
 )
 def collected(

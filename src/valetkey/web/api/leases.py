@@ -11,6 +11,7 @@ from valetkey.flows import acknowledge as acknowledgement
 from valetkey.flows import look
 from valetkey.flows import renew as renewal
 from valetkey.flows import write_off as writing_off
+from valetkey.flows.fetch_sealed import fetch_sealed
 from valetkey.flows.revoke import revoke_lease
 from valetkey.web.api import answers, shapes
 from valetkey.web.api.asks import WriteOffAsk
@@ -87,6 +88,14 @@ def acknowledge(
     """Say that the credential came; the lease as it is, also when that comes too late."""
     noted = acknowledgement.acknowledge(desk.broker, caller, path_id("lease", lease_id))
     return JSONResponse(shapes.lease(noted))
+
+
+@router.get("/{lease_id}/sealed", responses=responses(s200=answers.Sealed))
+def sealed(lease_id: str, caller: PacedAgent, desk: At) -> JSONResponse:
+    """The sealed answer again, for the key that asked, for two minutes and while it is active."""
+    return JSONResponse(
+        shapes.sealed(fetch_sealed(desk.broker, caller, path_id("lease", lease_id)))
+    )
 
 
 @router.post(

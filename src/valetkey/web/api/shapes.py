@@ -20,6 +20,7 @@ from valetkey.flows.end_task import Receipt
 from valetkey.flows.explain import Explanation
 from valetkey.flows.kill import KillProgress
 from valetkey.flows.look import Branch, Lineage, SeenAgent, SeenGrant
+from valetkey.flows.verdicts import Sealed
 from valetkey.ports import Broker
 
 Json = dict[str, Any]
@@ -134,6 +135,11 @@ def lease(one: Lease) -> Json:
         "written_off_by": one.written_off_by,
         "written_off_reason": one.written_off_reason,
     }
+
+
+def sealed(one: Sealed) -> Json:
+    """A lease, and its credential as ciphertext."""
+    return {"lease": lease(one.lease), "sealed": one.sealed}
 
 
 def grant(seen: SeenGrant) -> Json:
@@ -255,6 +261,7 @@ def explanation(one: Explanation, asked: timedelta) -> Json:
         "cut_by": one.ttl.cut_by,
         "problem": decision.problem,
         "nearest": one.nearest.told() if one.nearest else None,
+        "sealed": one.sealed,
     }
 
 
@@ -325,6 +332,7 @@ def _scope(broker: Broker, wanted: CataloguedScope) -> Json:
         "max_ttl": _seconds(definition.max_ttl),
         "max_life": _maybe(definition.max_life),
         "ack_within": _maybe(definition.ack_within),
+        "sealed": definition.sealed,
         "end_class": minter.end_class(wanted).value if minter else None,
     }
 

@@ -8,7 +8,7 @@ DEBIAN := faketime
 CEPH := radosgw ceph-mon ceph-osd ceph-common
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status system-deps test test-fast sim faults soak matrix lint bench bench-doors bench-growth house lock clean test-aws
+.PHONY: help install demo up down status system-deps test test-fast sim fuzz faults soak matrix lint bench bench-doors bench-growth house lock clean test-aws
 
 help:  ## Print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test-fast: $(READY)  ## What needs no server, in under a minute
 
 sim: $(READY)  ## A hundred thousand schedules of the simulator
 	VALETKEY_SIM_SCHEDULES=100000 $(BIN)/python -m pytest tests/simulation/test_schedules.py --timeout=1200
+
+fuzz: $(READY)  ## A hundred calls of each kind to every operation of the API's document
+	VALETKEY_FUZZ_EXAMPLES=100 $(BIN)/python -m pytest tests/api/test_schemathesis.py --timeout=1200
 
 faults: $(READY)  ## Kill loops, fifty times each
 	VALETKEY_FAULT_ROUNDS=50 $(BIN)/python -m pytest tests/faults tests/fleet --timeout=3600

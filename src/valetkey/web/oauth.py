@@ -38,20 +38,26 @@ _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": OAuthError, "description": "Refused (RFC 6749 section 5.2)."},
     401: {"model": OAuthError, "description": "The client did not prove itself."},
     503: {"model": OAuthError, "description": "Not now; see Retry-After."},
+    "4XX": {"model": OAuthError, "description": "Refused; `code` says what to do differently."},
+    "5XX": {"model": OAuthError, "description": "The fault is ours."},
 }
-_FIELDS: Final = {"type": "object", "additionalProperties": {"type": "string"}}
-_TAKES_FORM: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {FORM[0]: {"schema": _FIELDS}},
+
+
+def _takes_form(*needed: str) -> dict[str, Any]:
+    """A form of texts with these fields, for the OpenAPI document."""
+    fields = {
+        "type": "object",
+        "required": list(needed),
+        "properties": {name: {"type": "string", "minLength": 1} for name in needed},
+        "additionalProperties": {"type": "string"},
     }
-}
+    return {"requestBody": {"required": True, "content": {FORM[0]: {"schema": fields}}}}
 
 
 @router.post(
     "/oauth2/token",
     responses={200: {"model": TokenAnswer}, **_REFUSED},
-    openapi_extra=_TAKES_FORM,
+    openapi_extra=_takes_form("grant_type"),
 )
 def token(sent: Request, desk: At) -> JSONResponse:
     """Give our own token for a platform's proof, a person's login or an agent's own key."""
@@ -67,7 +73,11 @@ def token(sent: Request, desk: At) -> JSONResponse:
     return JSONResponse(dict(_counted(sent, desk, exchange)))
 
 
-@router.post("/oauth2/introspect", responses=_REFUSED, openapi_extra=_TAKES_FORM)
+@router.post(
+    "/oauth2/introspect",
+    responses=_REFUSED,
+    openapi_extra=_takes_form("client_assertion_type", "client_assertion", "token"),
+)
 def introspect(sent: Request, desk: At) -> JSONResponse:
     """Tell a registered resource server whether a token is active (RFC 7662)."""
     answer = _counted(sent, desk, lambda: desk.authenticator.introspect(form(sent)))
@@ -77,7 +87,7 @@ def introspect(sent: Request, desk: At) -> JSONResponse:
 @router.post(
     "/oauth2/revoke",
     responses={200: {"model": Revoked}, **_REFUSED},
-    openapi_extra=_TAKES_FORM,
+    openapi_extra=_takes_form("token"),
 )
 def revoke(sent: Request, desk: At) -> JSONResponse:
     """Refuse a token of ours from now on, or start to end the credential it is (RFC 7009)."""

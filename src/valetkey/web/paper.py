@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from valetkey.web.api.answers import Problem
 from valetkey.web.bodies import Body
-from valetkey.web.queries import Filters
+from valetkey.web.queries import Filters, path_form
 
 _REF: Final = "#/components/schemas/{model}"
 _PROBLEM: Final = {
@@ -62,6 +62,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             schemas[body.__name__] = schema
         for path, operation in _operations(made):
             _only_problems(operation)
+            _form_of_paths(operation)
             if path.startswith("/v1/"):
                 operation["security"] = [{"dpop": []}]
         made["components"]["securitySchemes"] = {
@@ -84,6 +85,13 @@ def _only_problems(operation: dict[str, Any]) -> None:
         if status.endswith("XX") and "application/problem+json" in content:
             schema = content.pop("application/json", {}).get("schema")
             content["application/problem+json"] = {"schema": schema} if schema else {}
+
+
+def _form_of_paths(operation: dict[str, Any]) -> None:
+    """What stands in a path has its form; anything else is no such object."""
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            parameter["schema"]["pattern"] = f"^{path_form(parameter['name'])}$"
 
 
 def _first_line(model: type[BaseModel]) -> str:

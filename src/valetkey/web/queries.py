@@ -38,6 +38,12 @@ def path_agent(given: str) -> str:
     return _fits(AGENT, given)
 
 
+def path_form(name: str) -> str:
+    """The form of what stands in a path under this name: ids as `<kind>_id`, agents as `name`."""
+    kind = name.removesuffix("_id")
+    return AGENT if kind == name else id_form(kind)
+
+
 @dataclass(frozen=True)
 class Filters:
     """The query parameters that a route takes, each with its form as a pattern."""

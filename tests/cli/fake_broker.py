@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -43,16 +44,22 @@ class Call:
         return dict(parse_qsl(self.body))
 
 
+Reply = tuple[int, Json] | Callable[[Call], tuple[int, Json]]
+
+
 @dataclass
 class FakeBroker:
-    """Answers by method and path; a list of answers is used up one by one, its last one stays."""
+    """Answers by method and path; a list of answers is used up one by one, its last one stays.
+
+    An answer may be made of the call.
+    """
 
     url: str = ""
-    answers: dict[str, list[tuple[int, Json]]] = field(default_factory=dict)
+    answers: dict[str, list[Reply]] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     expires_in: int = 300
 
-    def on(self, route: str, *answers: tuple[int, Json]) -> None:
+    def on(self, route: str, *answers: Reply) -> None:
         """Answer `METHOD /path` so."""
         self.answers[route] = list(answers)
 
@@ -66,7 +73,8 @@ class FakeBroker:
         route = f"{call.method} {call.path}"
         if route in self.answers:
             left = self.answers[route]
-            return left.pop(0) if len(left) > 1 else left[0]
+            reply = left.pop(0) if len(left) > 1 else left[0]
+            return reply(call) if callable(reply) else reply
         if route == "POST /oauth2/token":
             return 200, self.token()
         return 404, problem("not_found", 404)

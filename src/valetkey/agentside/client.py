@@ -12,8 +12,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +23,7 @@ from urllib.parse import quote, urlencode
 from valetkey.agentside.dpop import DpopKey
 from valetkey.agentside.identity import ProofSource
 from valetkey.agentside.pulse import Pulse
+from valetkey.agentside.sealing import CannotBeOpened, SealingKey
 from valetkey.agentside.session import Session
 from valetkey.agentside.wire import Answer, Refusal, Unreachable
 
@@ -139,18 +141,38 @@ class Valetkey:
 
     # --- credentials ------------------------------------------------------------------------
 
+    @cached_property
+    def sealing_key(self) -> SealingKey:
+        """The key that answers are sealed to, made when it is first needed; it is not kept."""
+        return SealingKey()
+
     def request(
-        self, ask: Ask, *, idempotency_key: str | None = None, redeliver: str | None = None
+        self,
+        ask: Ask,
+        *,
+        idempotency_key: str | None = None,
+        redeliver: str | None = None,
+        seal: bool = False,
     ) -> Granted | Waiting:
         """Ask for a credential, and acknowledge it where that is awaited.
 
         `idempotency_key` is made when not given; give one to be able to repeat after Unreachable.
-        `redeliver` is the lease whose answer was lost.
+        `redeliver` is the lease whose answer was lost. With `seal`, and wherever the catalogue
+        demands it, the answer is sealed to `sealing_key` on its way and opened here.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         headers |= _redelivery(redeliver)
-        answer = self.call("POST", "/v1/credentials", json=ask.body(), headers=headers)
-        return self._received(answer)
+        try:
+            return self._asked(ask, headers, seal)
+        except Refusal as no:
+            if seal or no.code != "sealing_required":
+                raise
+        return self._asked(ask, headers, True)
+
+    def fetch_sealed(self, lease_id: str) -> Granted | Waiting:
+        """A sealed credential again, whose answer was lost; the broker keeps it for two minutes."""
+        path = f"/v1/leases/{quote(lease_id)}/sealed"
+        return self._received(self.call("GET", path), sealed=True)
 
     def acknowledge(self, lease_id: str) -> Json:
         """Say that a credential came; the lease as it is then."""
@@ -172,7 +194,11 @@ class Valetkey:
         return self.call("GET", f"/v1/grants/{quote(grant_id)}").body
 
     def collect(self, grant_id: str, *, redeliver: str | None = None) -> Granted | Waiting:
-        """Collect the credential of an approved grant, once."""
+        """Collect the credential of an approved grant, once.
+
+        Raises CannotBeOpened, and collects nothing, when it is sealed to another process's key.
+        """
+        self._must_open(grant_id)
         path = f"/v1/grants/{quote(grant_id)}/collect"
         return self._received(self.call("POST", path, headers=_redelivery(redeliver)))
 
@@ -205,14 +231,45 @@ class Valetkey:
         whole = f"{path}?{urlencode(given)}" if given else path
         return self.session.send(method, whole, json=json, headers=headers)
 
-    def _received(self, answer: Answer) -> Granted | Waiting:
-        """What an answer gives; a credential that ends unless it is acknowledged, is."""
+    def _asked(self, ask: Ask, headers: Mapping[str, str], seal: bool) -> Granted | Waiting:
+        body = ask.body() | ({"seal_to": self.sealing_key.jwk()} if seal else {})
+        answer = self.call("POST", "/v1/credentials", json=body, headers=headers)
+        return self._received(answer, sealed=seal)
+
+    def _received(self, answer: Answer, *, sealed: bool = False) -> Granted | Waiting:
+        """What an answer gives; a credential that ends unless it is acknowledged, is.
+
+        What cannot be opened is of no use to us, and is revoked.
+        """
         if answer.status == 202:
             return Waiting(answer.body["grant"])
         lease: Json = answer.body["lease"]
+        try:
+            credential = self._opened(answer.body, sealed=sealed)
+        except CannotBeOpened:
+            with suppress(Refusal, Unreachable):
+                self.call("POST", f"/v1/leases/{quote(lease['id'])}/revoke")
+            raise
         if lease.get("ack_by") is not None:
             lease = self._acknowledged(lease)
-        return Granted(lease, answer.body["credential"])
+        return Granted(lease, credential)
+
+    def _opened(self, body: Json, *, sealed: bool) -> Json:
+        """The credential in an answer; what was to be sealed must be."""
+        if "sealed" in body:
+            return self.sealing_key.open(body["sealed"], body["lease"]["id"])
+        if sealed:
+            raise CannotBeOpened("the answer came in the clear, though it was to be sealed")
+        credential: Json = body["credential"]
+        return credential
+
+    def _must_open(self, grant_id: str) -> None:
+        """Raise CannotBeOpened for a grant that is sealed to a key that is not ours."""
+        named = None
+        with suppress(Refusal):  # collecting says it better
+            named = (self.grant(grant_id).get("shown") or {}).get("sealed_to")
+        if named is not None and named != self.sealing_key.thumbprint:
+            raise CannotBeOpened("it is sealed to a key that only the process that asked holds")
 
     def _acknowledged(self, lease: Json) -> Json:
         """Acknowledge, a few times if need be; raises what the last try raised."""

@@ -12,6 +12,10 @@ from valetkey.cli.values import SECONDS
 
 LEASE = ("id", "scope", "state", "requested_ttl", "granted_ttl", "cut_by")
 DECISION = ("outcome", "rules", "needs", *LEASE[3:], "renewable_for", "problem")
+ONLY_HERE = (
+    "What is collected of it could be opened by this command alone, which ends now: ask again with "
+    "--wait."
+)
 TIMES = ("expires_at", "renew_by", "renewable_until", "backend_expires_at", "end_class")
 
 _scope = click.argument("scope")
@@ -30,6 +34,7 @@ renewable_option = click.option(
 @click.option("--reason", help="Why, told to people; it decides nothing.")
 @click.option("--idempotency-key", help="The same for a repeated ask; made when not given.")
 @click.option("--redeliver", metavar="LEASE", help="The lease whose answer was lost.")
+@click.option("--seal", is_flag=True, help="Have it sealed: nothing on the way can read it.")
 @click.option("--wait", type=SECONDS, default=0, help="Wait so long for people, then collect.")
 @stands_at_desk("workload")
 def request(
@@ -41,16 +46,21 @@ def request(
     reason: str | None,
     idempotency_key: str | None,
     redeliver: str | None,
+    seal: bool,
     wait: int,
 ) -> int:
     """Ask for a credential like `orders-db:read{region=eu}` and print it, once.
 
-    Exit 3 when people decide first: nothing is minted until the grant is collected.
+    Exit 3 when people decide first: nothing is minted until the grant is collected. With --seal,
+    and where the catalogue demands it, the answer is sealed to a key that only this command holds;
+    then wait for people by --wait.
     """
     from valetkey.agentside.client import Ask
 
     ask = Ask(task_id, scope, ttl, reason, renewable_for)
-    got = desk.broker.request(ask, idempotency_key=idempotency_key, redeliver=redeliver)
+    got = desk.broker.request(
+        ask, idempotency_key=idempotency_key, redeliver=redeliver, seal=seal
+    )
     return told(desk, waited(desk, got, wait))
 
 
@@ -90,6 +100,8 @@ def told(desk: Desk, got: Any) -> int:
         rows |= {f"credential {name}": value for name, value in got.credential.items()}
         desk.screen.show({"lease": got.lease, "credential": got.credential}, rows)
         return DONE
+    if (got.grant.get("shown") or {}).get("sealed_to"):
+        desk.screen.aside(ONLY_HERE)
     names = ("id", "state", "scope", "needs", "waits_until")
     rows = {f"grant {name}": got.grant.get(name) for name in names}
     desk.screen.show({"grant": got.grant}, rows)

@@ -114,6 +114,9 @@ class Issuer(Section):
     )
     jwks_uri: str | None = Field(None, description="Where its keys are.")
     jwks_file: Path | None = Field(None, description="Its keys in a file, without network.")
+    x509_bundle_file: Path | None = Field(
+        None, description="X.509 authorities of a SPIFFE trust domain (PEM, or its bundle)."
+    )
     cluster: Cluster | None = None
     typ: tuple[str, ...] = Field(
         (), description="Accepted `typ`, if not the platform's; empty means absent."

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 
@@ -15,9 +16,11 @@ from tests.api.hall import Hall
 class Served:
     """A hall behind uvicorn on a loopback port."""
 
-    def __init__(self, hall: Hall, listening: socket.socket | None = None) -> None:
+    def __init__(self, hall: Hall, listening: socket.socket | None = None, **more: Any) -> None:
+        """`more` is what uvicorn is told besides."""
         self.hall = hall
-        settings = uvicorn.Config(hall.app, port=0, log_level="critical", server_header=False)
+        usual = {"port": 0, "log_level": "critical", "server_header": False}
+        settings = uvicorn.Config(hall.app, **usual, **more)
         self.server = uvicorn.Server(settings)
         self.listening = listening or socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listening.getsockname()[1]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from valetkey.bootstrap.house import House
-from valetkey.core.errors import BrokerError
+from valetkey.core.errors import BrokerError, NotReady
 from valetkey.core.pins import check_pins
 from valetkey.core.scope import Scope
 from valetkey.core.trust import Allowance, GroupMap, IssuerRecord, ResourceServer, TrustRule
@@ -16,6 +18,7 @@ from valetkey.flows.introspect import introspect
 from valetkey.flows.tell_exchange import tell_exchange
 from valetkey.identity.api_server import Access, ApiServer
 from valetkey.identity.authenticator import Authenticator, Behind, Registered
+from valetkey.identity.authorities import BundleFile
 from valetkey.identity.bindings import StoredBindings
 from valetkey.identity.exchange import Exchanged
 from valetkey.identity.jose import BadToken, strict_object
@@ -25,7 +28,10 @@ from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.identity.nonces import Nonces
 from valetkey.identity.oidc import Outside
 from valetkey.identity.platforms import PROFILES
-from valetkey.settings import Cluster, Issuer, Roles, Rule, Settings
+from valetkey.settings import Cluster, Issuer, Roles, Rule, Server, Settings
+
+NO_KEYS: Final[Mapping[str, object]] = {"keys": []}
+"""Of an issuer whose workloads have certificates and no tokens."""
 
 
 def registered_of(settings: Settings) -> Registered:
@@ -38,7 +44,11 @@ def registered_of(settings: Settings) -> Registered:
             ResourceServer(server.client_id, server.audience, _jwks(server.jwks_file))
             for server in settings.resource_servers
         ),
-        outside={one.name: _cluster(one.cluster) for one in settings.issuers if one.cluster},
+        outside={
+            one.name: _outside(one, settings.server)
+            for one in settings.issuers
+            if one.cluster or one.x509_bundle_file
+        },
     )
 
 
@@ -100,6 +110,7 @@ def _issuer(issuer: Issuer) -> IssuerRecord:
         audience=issuer.audience,
         algorithms=frozenset(issuer.algorithms) or usual.algorithms,
         jwks_uri=issuer.jwks_uri,
+        jwks=NO_KEYS if _by_certificate_only(issuer) else None,
         jwks_file=_checked(issuer, issuer.jwks_file) if issuer.jwks_file else None,
         typ=frozenset(issuer.typ) or usual.typ,
         max_age=issuer.max_age or usual.max_age,
@@ -119,6 +130,26 @@ def _checked(issuer: Issuer, path: Path) -> str:
     except (OSError, BadToken) as wrong:
         raise ValueError(f"issuer {issuer.name}: jwks_file holds no keys: {wrong}") from None
     return str(path)
+
+
+def _by_certificate_only(issuer: Issuer) -> bool:
+    return issuer.x509_bundle_file is not None and not (issuer.jwks_uri or issuer.jwks_file)
+
+
+def _outside(issuer: Issuer, server: Server) -> Outside:
+    """What stands behind an issuer; raises ValueError for what could never be of use."""
+    behind = _cluster(issuer.cluster) if issuer.cluster else Outside()
+    if issuer.x509_bundle_file is None:
+        return behind
+    if server.tls_certificate_file is None:
+        raise ValueError(f"issuer {issuer.name}: certificates are shown to TLS of our own only")
+    bundle = BundleFile(str(issuer.x509_bundle_file))
+    try:
+        bundle.authorities()
+    except NotReady:
+        why = bundle.problem()
+        raise ValueError(f"issuer {issuer.name}: x509_bundle_file: {why}") from None
+    return replace(behind, bundle=bundle)
 
 
 def _cluster(cluster: Cluster) -> Outside:

@@ -6,7 +6,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 import uvicorn
@@ -16,7 +16,9 @@ from structlog.typing import EventDict
 from valetkey.bootstrap.doors import authenticator_of, trust_rules
 from valetkey.bootstrap.house import House, build_house
 from valetkey.bootstrap.keys import TurningKeys
+from valetkey.bootstrap.tls import asking
 from valetkey.core.errors import StoreUnavailable
+from valetkey.identity.authorities import TrustBundle
 from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.ports import Minter, Trouble
 from valetkey.settings import Settings
@@ -51,8 +53,11 @@ def open_house(
     return build_house(settings, tokens.sign, watch, keys)
 
 
-def application(settings: Settings) -> tuple[FastAPI, House]:
-    """The web application over a broker; it starts to tick when served."""
+def application(settings: Settings) -> tuple[FastAPI, House, Sequence[TrustBundle]]:
+    """The web application over a broker, which starts to tick when served.
+
+    With it the bundles of those trust domains whose workloads may show certificates.
+    """
     metrics, keys = Metrics(), TurningKeys.opened(settings)
     house = open_house(settings, metrics, keys)
     people = next((issuer for issuer in settings.issuers if issuer.kind == "people"), None)
@@ -69,7 +74,8 @@ def application(settings: Settings) -> tuple[FastAPI, House]:
     counts = Recent(house.store.counts, _not_counted)
     watch = Watch(health, counts, metrics, house.lanes, house.clockwork, keys.ring)
     hooks = Hooks(begin=house.clockwork.start, end=house.close)
-    return create_app(house.broker, authenticator, doors, watch, hooks), house
+    app = create_app(house.broker, authenticator, doors, watch, hooks)
+    return app, house, authenticator.trust_bundles()
 
 
 def _logged(look: Callable[[], list[Trouble]]) -> Callable[[], list[Trouble]]:
@@ -97,7 +103,7 @@ def serve(settings: Settings) -> None:
 
     SIGHUP has catalogue and policies read again at once.
     """
-    app, house = application(settings)
+    app, house, bundles = application(settings)
     signal.signal(signal.SIGHUP, lambda *_: house.clockwork.read_again())
     server, times = settings.server, settings.times
     gc.collect()
@@ -118,6 +124,7 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=int(times.mint_limit.total_seconds()) + 5,
         ssl_certfile=server.tls_certificate_file,
         ssl_keyfile=server.tls_key_file,
+        ssl_context_factory=asking(bundles),
     )
 
 

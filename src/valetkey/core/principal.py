@@ -35,7 +35,8 @@ class Caller:
     `groups`, `roles` and perhaps `email`. `jkt` is the RFC 7638 thumbprint of the DPoP key that
     the token is bound to and that signed this request. `auth_time` is when the person logged in,
     and `fresh_for` the object that login was made for. `token_id` is the token's `jti`. With
-    `details` the token is good for those asks only.
+    `details` the token is good for those asks only. With `x5t` the token is bound to the client
+    certificate of that thumbprint instead (RFC 8705), and `jkt` is that of the certificate's key.
     """
 
     kind: Kind
@@ -53,6 +54,7 @@ class Caller:
     fresh_for: str | None = None
     rule: str | None = None
     details: tuple[Detail, ...] = ()
+    x5t: str | None = None
 
     @property
     def subject(self) -> str:

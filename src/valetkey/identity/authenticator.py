@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from valetkey.core.errors import BrokerError, StoreUnavailable, Unauthenticated
+from valetkey.core.peer import NOBODY, Peer
 from valetkey.core.principal import Caller
 from valetkey.core.tokens import OurToken
 from valetkey.core.trust import GroupMap, IssuerRecord, ResourceServer, TrustRule
+from valetkey.identity.authorities import TrustBundle
 from valetkey.identity.bindings import Bindings
 from valetkey.identity.client_assertion import ClientAssertions
+from valetkey.identity.client_certificate import ClientCertificates, check_holder
 from valetkey.identity.client_credentials import CLIENT_CREDENTIALS, ClientCredentials
 from valetkey.identity.details import echoed
 from valetkey.identity.dpop import Sent, verify_dpop
@@ -23,8 +26,8 @@ from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.identity.nonces import Nonces
 from valetkey.identity.oauth import malformed, need, refused
 from valetkey.identity.oidc import Outside, ProofReader
-from valetkey.identity.replay import Uses, spend_with
-from valetkey.identity.tokens import AccessTokens
+from valetkey.identity.replay import Uses, check_unrevoked, spend_with
+from valetkey.identity.tokens import AccessTokens, bound_to, token_type
 
 Grant = Callable[[Mapping[str, str], Sent, datetime], Exchanged]
 IntrospectLease = Callable[[str, ResourceServer], Mapping[str, object] | None]
@@ -80,7 +83,11 @@ class Authenticator:
         trust = Trust(registered.rules, behind.bindings, registered.groups)
         reader = ProofReader.of(registered.issuers, registered.outside)
         self._exchange = Exchange(self._url, reader, trust, self._tokens, behind.uses)
-        self._agents = ClientCredentials(self._url, behind.bindings, self._tokens, behind.uses)
+        self._svids = reader.svids
+        there = self._url, self._svids, behind.bindings, self._tokens, behind.uses
+        self._agents = ClientCredentials(
+            self._url, behind.bindings, self._tokens, behind.uses, ClientCertificates(*there)
+        )
         self._grants: Mapping[str, Grant] = {
             GRANT_TYPE: self._exchange.run,
             JWT_BEARER: self._exchange.run_bearer,
@@ -89,22 +96,34 @@ class Authenticator:
         self._clients = ClientAssertions(self._url, registered.resource_servers, behind.uses)
 
     def authenticate(
-        self, authorization: Sequence[str], dpop: Sequence[str], method: str, url: str
+        self,
+        authorization: Sequence[str],
+        dpop: Sequence[str],
+        method: str,
+        url: str,
+        peer: Peer = NOBODY,
     ) -> Caller:
-        """Who makes this call: our token under the DPoP scheme, with a proof used once.
+        """Who makes this call: our token, by the key or the certificate that it is bound to.
 
-        `url` is built from the configured external address. Raises Unauthenticated,
+        Under the DPoP scheme with a proof used once; under Bearer over a connection of just that
+        certificate. `url` is built from the configured external address. Raises Unauthenticated,
         TokenExpired, InvalidDpopProof, UseDpopNonce, ClockSkew, KeyMismatch or ProofReplayed.
         """
         now = self._behind.now()
-        token = _presented(authorization)
+        scheme, token = _presented(authorization)
         caller = self._tokens.verify(token, now)
+        if scheme != token_type(caller).lower():
+            raise Unauthenticated(f"the token goes under the {token_type(caller)} scheme")
+        if caller.x5t is not None:
+            check_holder(caller, peer)
+            check_unrevoked(self._behind.uses, caller.token_id)
+            return caller
         proof = verify_dpop(self._sent(dpop, method, url), now, token, caller.jkt)
         spend_with(self._behind.uses, caller.token_id, (proof.jkt, proof.jti), proof.until)
         return caller
 
     def exchange(
-        self, form: Mapping[str, str], dpop: Sequence[str], url: str
+        self, form: Mapping[str, str], dpop: Sequence[str], url: str, peer: Peer = NOBODY
     ) -> Mapping[str, object]:
         """Answer `POST /oauth2/token` made at `url`, for each grant there is.
 
@@ -113,7 +132,8 @@ class Authenticator:
         grant = self._grants.get(need(form, "grant_type"))
         if grant is None:
             raise malformed("this grant is not offered", "unsupported_grant_type")
-        exchanged = grant(form, self._sent(dpop, "POST", url), self._behind.now())
+        sent = replace(self._sent(dpop, "POST", url), peer=peer)
+        exchanged = grant(form, sent, self._behind.now())
         self._behind.told(exchanged)
         return exchanged.response
 
@@ -138,7 +158,12 @@ class Authenticator:
         return self.about_token(token) if server.audience == self._url else {"active": False}
 
     def revoker(
-        self, form: Mapping[str, str], authorization: Sequence[str], dpop: Sequence[str], url: str
+        self,
+        form: Mapping[str, str],
+        authorization: Sequence[str],
+        dpop: Sequence[str],
+        url: str,
+        peer: Peer = NOBODY,
     ) -> Caller | ResourceServer:
         """Who asks for a revocation at `url`.
 
@@ -152,7 +177,7 @@ class Authenticator:
         if "client_assertion" in form or "client_secret" in form:
             raise malformed("a client proves itself in one way only")
         try:
-            return self.authenticate(authorization, dpop, "POST", url)
+            return self.authenticate(authorization, dpop, "POST", url, peer)
         except BrokerError as because:
             raise refused(because, "invalid_client") from None
 
@@ -187,15 +212,19 @@ class Authenticator:
             return {"active": False}
         return {
             "active": True,
-            "token_type": "DPoP",
+            "token_type": token_type(caller),
             "iss": self._url,
             "aud": self._url,
             "sub": caller.subject,
             "exp": int(caller.expires_at.timestamp()),
             "jti": caller.token_id,
-            "cnf": {"jkt": caller.jkt},
+            **bound_to(caller),
             **echoed(caller.details),
         }
+
+    def trust_bundles(self) -> Sequence[TrustBundle]:
+        """Those of the trust domains whose workloads may prove themselves by certificate."""
+        return self._svids.bundles()
 
     def jwks(self) -> Mapping[str, object]:
         """Our public keys (RFC 7517)."""
@@ -203,17 +232,16 @@ class Authenticator:
 
     def metadata(self) -> Mapping[str, object]:
         """Authorization server metadata (RFC 8414)."""
-        return authorization_server(self._url)
+        return authorization_server(self._url, mtls=bool(self._svids))
 
     def resource_metadata(self) -> Mapping[str, object]:
         """Protected resource metadata of `/v1` (RFC 9728)."""
-        return protected_resource(self._url)
+        return protected_resource(self._url, mtls=bool(self._svids))
 
 
-def _presented(authorization: Sequence[str]) -> str:
+def _presented(authorization: Sequence[str]) -> tuple[str, str]:
+    """The scheme, in small letters, and the token."""
     if len(authorization) != 1:
         raise Unauthenticated("exactly one Authorization header is needed")
     scheme, _, token = authorization[0].partition(" ")
-    if scheme.lower() != "dpop":
-        raise Unauthenticated("the token is bound to a key and goes under the DPoP scheme")
-    return token
+    return scheme.lower(), token

@@ -1,7 +1,8 @@
 """Client credentials by private_key_jwt: an agent's own key signs, and a token of ours comes out.
 
 RFC 6749 section 4.4 with RFC 7523 section 2.2, as rfc7523bis tightens it. There are no shared
-secrets. What can be seen without looking anything up is looked at first.
+secrets. What can be seen without looking anything up is looked at first. A form without an
+assertion is one of a client that proves itself by its certificate (`client_certificate`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from valetkey.core.errors import AgentDisabled, BrokerError, Unauthenticated
 from valetkey.core.principal import Caller, Principal
 from valetkey.identity.bindings import AgentIdentity, Bindings, ClientKey
 from valetkey.identity.client_assertion import checked_assertion, shown_assertion
-from valetkey.identity.details import asked_details, echoed
+from valetkey.identity.client_certificate import ClientCertificates
+from valetkey.identity.details import asked_details
 from valetkey.identity.dpop import DpopProof, Sent, bound_key
 from valetkey.identity.exchange import Exchanged
 from valetkey.identity.jose import (
@@ -46,6 +48,7 @@ class ClientCredentials:
     bindings: Bindings
     tokens: AccessTokens
     uses: Uses
+    certificates: ClientCertificates
 
     def run(self, form: Mapping[str, str], sent: Sent, now: datetime) -> Exchanged:
         """A token for the agent whose bound key signed the form's `client_assertion`.
@@ -54,6 +57,8 @@ class ClientCredentials:
         both have verified. Raises a BrokerError with its RFC 6749 code in
         `extra["oauth_error"]`: `invalid_client` for all that is wrong with the assertion.
         """
+        if sent.peer and "client_assertion" not in form:
+            return self.certificates.run(form, sent, now)
         check_asked(form, self.url)
         details = asked_details(form)
         dpop = bound_key(sent, now)
@@ -113,14 +118,8 @@ class ClientCredentials:
         )
 
     def _answer(self, caller: Caller, claims: VerifiedClaims, now: datetime) -> Exchanged:
-        response: dict[str, object] = {
-            "access_token": self.tokens.issue(caller, now),
-            "token_type": "DPoP",
-            "expires_in": int((caller.expires_at - now).total_seconds()),
-            **echoed(caller.details),
-        }
         unaccounted = tuple(sorted(claims.keys() - _SAID))
-        return Exchanged(response, caller, CLIENT_KEY, unaccounted)
+        return Exchanged(self.tokens.answer(caller, now), caller, CLIENT_KEY, unaccounted)
 
 
 def _by_one_of(

@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from valetkey.core.errors import BrokerError, ClockSkew, InvalidDpopProof, KeyMismatch
+from valetkey.core.peer import NOBODY, Peer
 from valetkey.identity.jose import (
     BadToken,
     UnverifiedJws,
@@ -37,7 +38,7 @@ _PORTS: Final = {"https": 443, "http": 80}
 
 @dataclass(frozen=True)
 class Sent:
-    """One request as it reached us: its DPoP headers, method, and URL.
+    """One request as it reached us: its DPoP headers, method, URL, and who sent it over TLS.
 
     The URL is built from the configured external address, never from Host or X-Forwarded-*.
     With `nonces` the proof must hold one of them.
@@ -47,6 +48,7 @@ class Sent:
     method: str
     url: str
     nonces: Nonces | None = None
+    peer: Peer = NOBODY
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from valetkey.core.pins import check_pins
 from valetkey.core.principal import Caller, Principal
 from valetkey.core.trust import GroupMap, TrustRule
 from valetkey.identity.bindings import AgentIdentity, Bindings
-from valetkey.identity.details import asked_details, echoed
+from valetkey.identity.details import asked_details
 from valetkey.identity.dpop import Sent, bound_key
 from valetkey.identity.jose import BadToken, instant, text
 from valetkey.identity.oauth import OAuthCode, check_asked, malformed, need, refused
@@ -164,7 +164,7 @@ class Exchange:
         agent = self.trust.bindings.binding_for(proof.record.name, proof.claims)
         if agent is not None:
             _check_pins(proof, agent.pins)
-        return _as_agent(caller, agent)
+        return as_agent(caller, agent)
 
     def _rule(self, proof: VerifiedProof) -> TrustRule | None:
         of_issuer = (rule for rule in self.trust.rules if rule.issuer == proof.record.name)
@@ -175,14 +175,8 @@ class Exchange:
 
     def _answer(self, caller: Caller, proof: VerifiedProof, now: datetime) -> Exchanged:
         pinned = next((r.match for r in self.trust.rules if r.name == caller.rule), {})
-        response: dict[str, object] = {
-            "access_token": self.tokens.issue(caller, now),
-            "token_type": "DPoP",
-            "expires_in": int((caller.expires_at - now).total_seconds()),
-            **echoed(caller.details),
-        }
         return Exchanged(
-            response=response,
+            response=self.tokens.answer(caller, now),
             caller=caller,
             issuer=proof.record.name,
             unaccounted=proof.unaccounted(pinned),
@@ -216,7 +210,8 @@ def _check_pins(proof: VerifiedProof, pins: Mapping[str, str]) -> None:
         raise UnknownAgent(f"one of these must be pinned: {', '.join(sorted(one_of))}")
 
 
-def _as_agent(caller: Caller, agent: AgentIdentity | None) -> Caller:
+def as_agent(caller: Caller, agent: AgentIdentity | None) -> Caller:
+    """The caller as the agent it is bound to; raises UnknownAgent or AgentDisabled."""
     if agent is None:
         raise UnknownAgent()
     if agent.disabled:

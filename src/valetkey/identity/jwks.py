@@ -22,6 +22,8 @@ from valetkey.identity.platforms import PROFILES
 
 LARGEST_SET: Final = 256 * 1024
 MOST_KEYS: Final = 100
+KEEP: Final = 86_400.0
+"""Seconds for which keys are used that cannot be had anew."""
 _WHOLE_FETCH: Final = 10.0
 
 Keys = Mapping[str, VerifyingKey]
@@ -39,7 +41,7 @@ class Pace:
     ttl: float = 300.0
     cool_down: float = 30.0
     retry: float = 2.0
-    keep: float = 86_400.0
+    keep: float = KEEP
 
 
 def keys_of(jwks: Mapping[str, object], use: str = "sig") -> Keys:

@@ -21,6 +21,7 @@ from valetkey.core.errors import (
 )
 from valetkey.core.spiffe import authority_of
 from valetkey.core.trust import IssuerRecord
+from valetkey.identity.authorities import TrustBundle
 from valetkey.identity.jose import (
     BadToken,
     UnverifiedJws,
@@ -33,6 +34,7 @@ from valetkey.identity.jose import (
 from valetkey.identity.jwks import KeySource, fetch_bounded
 from valetkey.identity.platforms import PROFILES
 from valetkey.identity.platforms.profile import Profile
+from valetkey.identity.svids import SvidReader, TrustDomain
 
 LEEWAY: Final = 30
 
@@ -78,11 +80,13 @@ class VerifiedProof:
 class Outside:
     """What stands behind an issuer: how its keys are fetched, who vouches for each of its proofs.
 
-    `vouch` raises Unauthenticated, or NotReady when nobody can be asked.
+    `vouch` raises Unauthenticated, or NotReady when nobody can be asked. `bundle` holds the X.509
+    authorities of a trust domain, whose workloads then prove themselves by certificate as well.
     """
 
     fetch: Callable[[str], bytes] = fetch_bounded
     vouch: Callable[[VerifiedProof], None] | None = None
+    bundle: TrustBundle | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class Source:
     record: IssuerRecord
     keys: KeySource
     vouch: Callable[[VerifiedProof], None] | None = None
+    bundle: TrustBundle | None = None
 
     @classmethod
     def of(cls, record: IssuerRecord, outside: Outside) -> Source:
@@ -100,7 +105,12 @@ class Source:
         profile.admits(record)
         if profile.vouched and outside.vouch is None:
             raise ValueError(f"issuer {record.name}: nobody is there to vouch for its tokens")
-        return cls(record, KeySource(record, fetch=outside.fetch), outside.vouch)
+        if outside.bundle is not None and record.platform != "spiffe":
+            raise ValueError(
+                f"issuer {record.name}: only trust domains of SPIFFE have certificates"
+            )
+        keys = KeySource(record, fetch=outside.fetch)
+        return cls(record, keys, outside.vouch, outside.bundle)
 
 
 class ProofReader:
@@ -109,6 +119,8 @@ class ProofReader:
     def __init__(self, sources: Mapping[str, Source]) -> None:
         """`sources` maps each registered `iss` to what we have of it."""
         self._sources = sources
+        domains = [(one.record, one.bundle) for one in sources.values()]
+        self.svids = SvidReader([TrustDomain(of, by) for of, by in domains if by is not None])
 
     @classmethod
     def of(

@@ -42,9 +42,14 @@ def spend_with(uses: Uses, token_id: str, words: tuple[str, ...], until: datetim
     """
     if uses.first_use("dpop", _digest(*words), until + MARGIN, token_id):
         return
+    check_unrevoked(uses, token_id)
+    raise ProofReplayed()
+
+
+def check_unrevoked(uses: Uses, token_id: str) -> None:
+    """Raise TokenExpired for a token of ours that was revoked."""
     if uses.is_revoked(token_id):
         raise TokenExpired("the token was revoked")
-    raise ProofReplayed()
 
 
 def _digest(*words: str) -> str:

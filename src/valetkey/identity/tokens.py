@@ -1,14 +1,18 @@
-"""Our own access tokens: RFC 9068 at+jwt for our own API, at most 300 s, bound to a DPoP key."""
+"""Our own access tokens: RFC 9068 at+jwt for our own API, at most 300 s, bound to its holder.
+
+Bound to a DPoP key (RFC 9449 section 6), or to a client certificate (RFC 8705 section 3.1).
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from valetkey.core.errors import ClockSkew, TokenExpired, Unauthenticated
 from valetkey.core.principal import ROLES, Caller, Principal
-from valetkey.identity.details import NAME, read_details, written_details
+from valetkey.identity.details import NAME, echoed, read_details, written_details
 from valetkey.identity.jose import (
     MAX_TOKEN,
     BadToken,
@@ -49,7 +53,7 @@ class AccessTokens:
             "iat": int(now.timestamp()),
             "nbf": int(now.timestamp()),
             "jti": caller.token_id,
-            "cnf": {"jkt": caller.jkt},
+            **bound_to(caller),
             **_private(caller),
         }
         token = self._keys.sign(_TYP, json.dumps(claims, separators=(",", ":")).encode())
@@ -57,8 +61,17 @@ class AccessTokens:
             raise Unauthenticated("the identity says too much for a token of 8 KiB")
         return token
 
+    def answer(self, caller: Caller, now: datetime) -> dict[str, object]:
+        """The token response (RFC 6749 section 5.1) with such a token; raises what `issue` does."""
+        return {
+            "access_token": self.issue(caller, now),
+            "token_type": token_type(caller),
+            "expires_in": int((caller.expires_at - now).total_seconds()),
+            **echoed(caller.details),
+        }
+
     def verify(self, token: str, now: datetime) -> Caller:
-        """The caller that a token of ours names; its DPoP proof is still to be checked.
+        """The caller that a token of ours names; that it is the holder is still to be checked.
 
         Raises Unauthenticated, TokenExpired, or ClockSkew when our own clocks disagree.
         """
@@ -83,6 +96,16 @@ class AccessTokens:
         return _caller(claims)
 
 
+def bound_to(caller: Caller) -> dict[str, object]:
+    """The claim that says what a token is bound to (RFC 7800): a key or a certificate."""
+    return {"cnf": {"jkt": caller.jkt} if caller.x5t is None else {"x5t#S256": caller.x5t}}
+
+
+def token_type(caller: Caller) -> str:
+    """The scheme that the caller's token goes under."""
+    return "DPoP" if caller.x5t is None else "Bearer"
+
+
 def _private(caller: Caller) -> dict[str, object]:
     said: dict[str, object] = {
         "vk_kind": caller.kind,
@@ -97,6 +120,7 @@ def _private(caller: Caller) -> dict[str, object]:
         "vk_auth_time": caller.auth_time and int(caller.auth_time.timestamp()),
         "vk_fresh_for": caller.fresh_for,
         "vk_rule": caller.rule,
+        "vk_key": None if caller.x5t is None else caller.jkt,
         NAME: written_details(caller.details),
     }
     return {name: value for name, value in said.items() if value is not None and value != []}
@@ -110,7 +134,7 @@ def _caller(claims: VerifiedClaims) -> Caller:
     return Caller(
         kind=kind,
         principal=Principal(text(claims, "vk_issuer", 1024), text(claims, "vk_subject")),
-        jkt=text(confirmation, "jkt"),
+        jkt=text(claims, "vk_key") if "x5t#S256" in confirmation else text(confirmation, "jkt"),
         expires_at=datetime.fromtimestamp(instant(claims, "exp"), UTC),
         token_id=text(claims, "jti"),
         agent_id=_maybe(claims, "vk_agent_id"),
@@ -123,10 +147,11 @@ def _caller(claims: VerifiedClaims) -> Caller:
         fresh_for=_maybe(claims, "vk_fresh_for"),
         rule=_maybe(claims, "vk_rule"),
         details=read_details(claims[NAME]) if NAME in claims else (),
+        x5t=_maybe(confirmation, "x5t#S256"),
     )
 
 
-def _maybe(claims: VerifiedClaims, name: str) -> str | None:
+def _maybe(claims: Mapping[str, object], name: str) -> str | None:
     return text(claims, name, 1024) if name in claims else None
 
 

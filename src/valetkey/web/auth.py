@@ -9,9 +9,11 @@ import anyio
 from fastapi import Depends, Request
 
 from valetkey.core.errors import BrokerError, NotReady, StoreUnavailable, WrongDoor
+from valetkey.core.peer import NOBODY, Peer
 from valetkey.core.principal import Caller
 from valetkey.flows.admit import pace
 from valetkey.web.desk import At, Desk
+from valetkey.web.heads import PEER
 
 
 def door(*kinds: str, paced: bool = False) -> Callable[[Request, Desk], Caller]:
@@ -28,6 +30,7 @@ def door(*kinds: str, paced: bool = False) -> Callable[[Request, Desk], Caller]:
                 request.headers.getlist("dpop"),
                 request.method,
                 called(request, desk),
+                shown_by(request),
             )
         except StoreUnavailable:
             raise
@@ -48,6 +51,12 @@ def called(request: Request, desk: Desk) -> str:
     """The address a proof must be made for: the configured one, with the path as it was sent."""
     raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
     return desk.doors.url_of(raw.partition(b"?")[0].decode("ascii", "replace"))
+
+
+def shown_by(request: Request) -> Peer:
+    """The certificates of the client of this connection; headers are never looked at for them."""
+    peer: Peer = request.scope["state"].get(PEER, NOBODY)
+    return peer
 
 
 def source(request: Request) -> str:

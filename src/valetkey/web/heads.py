@@ -1,5 +1,8 @@
 """Request heads, bounded in size and in time before anybody is asked who they are.
 
+And who that is as far as TLS knows: no ASGI server hands over the certificates of its client, so
+this protocol puts them into the state of each request.
+
 uvicorn's httptools protocol takes a head, a chunk extension or a trailer of any length, and waits
 for ever for the end of one: a stranger could fill memory and hold every file descriptor.
 """
@@ -7,10 +10,19 @@ for ever for the end of one: a stranger could fill memory and hold every file de
 from __future__ import annotations
 
 import asyncio
+import ssl
+import sys
 from asyncio.events import TimerHandle
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from valetkey.core.peer import NOBODY, Peer
+
+PEER: Final = "peer"
+"""Where the state of a request holds the certificates of its client."""
+_DER: Final = 2
+"""`_ssl.ENCODING_DER`."""
 
 
 class BoundedHeads(HttpToolsProtocol):
@@ -23,10 +35,12 @@ class BoundedHeads(HttpToolsProtocol):
         super().__init__(*args, **named)
         self._surrounding = 0
         self._patience: TimerHandle | None = None
+        self._peer: Peer = NOBODY
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client came; its first head is waited for."""
         super().connection_made(transport)
+        self._peer = _shown_over(transport)
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -46,6 +60,7 @@ class BoundedHeads(HttpToolsProtocol):
         self._surrounding = 0
         self._wait_for_head()
         super().on_message_begin()
+        self.scope["state"][PEER] = self._peer
 
     def on_headers_complete(self) -> None:
         """A whole head; the body has a patience of its own."""
@@ -72,3 +87,20 @@ class BoundedHeads(HttpToolsProtocol):
             self._wait_for_head()  # an answer is still owed on this connection
         elif not self.transport.is_closing():
             self.transport.close()
+
+
+def _shown_over(transport: asyncio.Transport) -> Peer:
+    """The certificates that the client of a connection showed, its own first."""
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    own = None if tls is None else tls.getpeercert(binary_form=True)
+    if tls is None or own is None:
+        return NOBODY
+    return (own, *(der for der in _chain(tls) if der != own))
+
+
+def _chain(tls: Any) -> list[bytes]:
+    """All that was sent, DER; public from Python 3.13 on."""
+    if sys.version_info >= (3, 13):
+        return list(tls.get_unverified_chain())
+    chain = tls._sslobj.get_unverified_chain() or ()  # noqa: SLF001
+    return [one.public_bytes(_DER) for one in chain]

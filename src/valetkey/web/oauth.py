@@ -23,7 +23,7 @@ from valetkey.core.trust import ResourceServer
 from valetkey.flows.revoke_token import revoke_token
 from valetkey.web.api.oauth_answers import OAuthError, Revoked, TokenAnswer
 from valetkey.web.api.shapes import revoked
-from valetkey.web.auth import called, source
+from valetkey.web.auth import called, shown_by, source
 from valetkey.web.bodies import of_media, raw_body
 from valetkey.web.desk import At, Desk
 from valetkey.web.doors import RESOURCE_METADATA
@@ -68,7 +68,7 @@ def token(sent: Request, desk: At) -> JSONResponse:
             secret.extra["oauth_error"] = "invalid_client"
             raise secret
         dpop = sent.headers.getlist("dpop")
-        return desk.authenticator.exchange(form(sent), dpop, called(sent, desk))
+        return desk.authenticator.exchange(form(sent), dpop, called(sent, desk), shown_by(sent))
 
     return JSONResponse(dict(_counted(sent, desk, exchange)))
 
@@ -153,7 +153,7 @@ def _revoker(sent: Request, desk: Desk, fields: Mapping[str, str]) -> Caller | R
 
     def prove() -> Caller | ResourceServer:
         shown = headers.getlist("authorization"), headers.getlist("dpop")
-        return desk.authenticator.revoker(fields, *shown, called(sent, desk))
+        return desk.authenticator.revoker(fields, *shown, called(sent, desk), shown_by(sent))
 
     by = _counted(sent, desk, prove)
     if isinstance(by, Caller):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from valetkey.core.peer import NOBODY, Peer
 from valetkey.core.principal import Caller
 from valetkey.core.tokens import OurToken
 from valetkey.core.trust import ResourceServer
@@ -14,12 +15,20 @@ class Authenticator(Protocol):
     """Turns proofs into callers. Every method raises a BrokerError when it will not."""
 
     def authenticate(
-        self, authorization: Sequence[str], dpop: Sequence[str], method: str, url: str
+        self,
+        authorization: Sequence[str],
+        dpop: Sequence[str],
+        method: str,
+        url: str,
+        peer: Peer = NOBODY,
     ) -> Caller:
-        """Who makes this `/v1` call; the headers as they came, one entry for each."""
+        """Who makes this `/v1` call; the headers as they came, one entry for each.
+
+        `peer` are the certificates of the client where TLS ends here.
+        """
 
     def exchange(
-        self, form: Mapping[str, str], dpop: Sequence[str], url: str
+        self, form: Mapping[str, str], dpop: Sequence[str], url: str, peer: Peer = NOBODY
     ) -> Mapping[str, object]:
         """Answer `POST /oauth2/token`.
 
@@ -31,7 +40,12 @@ class Authenticator(Protocol):
         """Answer `POST /oauth2/introspect` (RFC 7662) to a resource server that proves itself."""
 
     def revoker(
-        self, form: Mapping[str, str], authorization: Sequence[str], dpop: Sequence[str], url: str
+        self,
+        form: Mapping[str, str],
+        authorization: Sequence[str],
+        dpop: Sequence[str],
+        url: str,
+        peer: Peer = NOBODY,
     ) -> Caller | ResourceServer:
         """Who asks for a revocation (RFC 7009) at `url`."""
 

@@ -82,6 +82,15 @@ def test_metrics_tell_what_came_of_probes(hall: Hall) -> None:
     assert 'valetkey_probe_ok{target="orders-db"}' not in text
 
 
+def test_metrics_tell_whether_bundles_are_had(hall: Hall) -> None:
+    """By the issuer's name; without any there is no such line."""
+    assert "valetkey_bundle_ok{" not in hall.client.get("/metrics").text
+    hall.watch.metrics.note_bundles({"example-org": True, "example-com": False})
+    text = hall.client.get("/metrics").text
+    assert 'valetkey_bundle_ok{issuer="example-org"} 1.0' in text
+    assert 'valetkey_bundle_ok{issuer="example-com"} 0.0' in text
+
+
 def test_minting_and_ending_are_timed_by_target_and_outcome(hall: Hall) -> None:
     """The wrapped minter is a minter, and its histogram knows what came of each call."""
     metrics = hall.watch.metrics

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.certificates import authority, bundle_pem
 from tests.identity.place import US
 from valetkey.bootstrap.doors import registered_of, trust_rules
 from valetkey.core.errors import TrustRuleTooWide
@@ -110,6 +111,41 @@ def test_a_file_that_holds_no_keys_is_noticed_at_the_start(tmp_path: Path, text:
     issuer = {**shortest(tmp_path)["spiffe"], "platform": "spiffe", "jwks_file": path}
     with pytest.raises(ValueError):
         registered_of(settings(tmp_path, issuer))
+
+
+def test_a_trust_domain_may_have_certificates_only(tmp_path: Path) -> None:
+    """A bundle in a file, with TLS of our own, and no keys for tokens."""
+    path = tmp_path / "bundle.pem"
+    path.write_bytes(bundle_pem(authority()))
+    domain = {"issuer": "spiffe://example.org", "platform": "spiffe", "x509_bundle_file": path}
+    server = {"tls_certificate_file": tmp_path / "tls.pem"}
+    registered = registered_of(settings(tmp_path, domain, server=server))
+    reader = ProofReader.of(registered.issuers, registered.outside)
+    assert list(reader.svids.bundles()) == ["here"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "tls", "why"),
+    [
+        ({}, False, "TLS of our own"),
+        ({"platform": "generic", "algorithms": ("ES256",)}, True, "trust domains of SPIFFE"),
+        ({"x509_bundle_file": "nowhere.pem"}, True, "cannot be read"),
+        ({"x509_bundle_file": "empty.pem"}, True, "x509_bundle_file"),
+    ],
+    ids=["without TLS of our own", "of another platform", "missing", "empty"],
+)
+def test_a_bundle_that_could_never_be_of_use_is_refused(
+    tmp_path: Path, changes: dict[str, object], tls: bool, why: str
+) -> None:
+    """At the start, by the issuer's name."""
+    (tmp_path / "bundle.pem").write_bytes(bundle_pem(authority()))
+    (tmp_path / "empty.pem").write_bytes(b"")
+    issuer = {"platform": "spiffe", "issuer": "spiffe://example.org", **changes}
+    issuer["x509_bundle_file"] = tmp_path / str(changes.get("x509_bundle_file", "bundle.pem"))
+    server = {"tls_certificate_file": tmp_path / "tls.pem"} if tls else {}
+    with pytest.raises(ValueError, match=f"issuer here.*{why}"):
+        registered = registered_of(settings(tmp_path, issuer, server=server))
+        ProofReader.of(registered.issuers, registered.outside)
 
 
 def test_an_unknown_platform_is_refused(tmp_path: Path) -> None:

@@ -72,10 +72,15 @@ def application(settings: Settings) -> tuple[FastAPI, House, Sequence[TrustBundl
     authenticator = authenticator_of(house, keys.ring, metrics.seen_twice.inc)
     health = Recent(_logged(house.troubles), lambda: [_UNANSWERED])
     counts = Recent(house.store.counts, _not_counted)
-    watch = Watch(health, counts, metrics, house.lanes, house.clockwork, keys.ring)
+    bundles = authenticator.trust_bundles()
+
+    def well() -> dict[str, bool]:
+        return {issuer: bundle.problem() is None for issuer, bundle in bundles.items()}
+
+    watch = Watch(health, counts, metrics, house.lanes, house.clockwork, keys.ring, well)
     hooks = Hooks(begin=house.clockwork.start, end=house.close)
     app = create_app(house.broker, authenticator, doors, watch, hooks)
-    return app, house, authenticator.trust_bundles()
+    return app, house, tuple(bundles.values())
 
 
 def _logged(look: Callable[[], list[Trouble]]) -> Callable[[], list[Trouble]]:

@@ -222,8 +222,8 @@ class Authenticator:
             **echoed(caller.details),
         }
 
-    def trust_bundles(self) -> Sequence[TrustBundle]:
-        """Those of the trust domains whose workloads may prove themselves by certificate."""
+    def trust_bundles(self) -> Mapping[str, TrustBundle]:
+        """By issuers' names those of whose workloads may prove themselves by certificate."""
         return self._svids.bundles()
 
     def jwks(self) -> Mapping[str, object]:

@@ -88,8 +88,10 @@ class BundleFile:
             return self._found
 
     def problem(self) -> str | None:
-        """What was wrong with the file at the last look."""
-        return self._problem
+        """What is wrong with the file now."""
+        with self._one_reads:
+            self._look()
+            return self._problem
 
     def _look(self) -> None:
         try:

@@ -82,9 +82,9 @@ class SvidReader:
         """Whether there is any trust domain whose certificates are taken."""
         return bool(self._domains)
 
-    def bundles(self) -> Sequence[TrustBundle]:
-        """Where the authorities of every trust domain are had from."""
-        return [domain.bundle for domain in self._domains.values()]
+    def bundles(self) -> Mapping[str, TrustBundle]:
+        """Where the authorities of every trust domain are had from, by its record's name."""
+        return {domain.record.name: domain.bundle for domain in self._domains.values()}
 
     def issuer_named(self, peer: Peer) -> str | None:
         """The name of the trust domain that unverified certificates claim, for counting."""

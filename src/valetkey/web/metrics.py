@@ -106,6 +106,9 @@ class Metrics:
             "probe_took": _gauge(
                 self, "valetkey_probe_seconds", "How long our last probe took", "target"
             ),
+            "bundle_ok": _gauge(
+                self, "valetkey_bundle_ok", "1 when a trust domain's bundle is had", "issuer"
+            ),
             "signing_since": _gauge(
                 self, "valetkey_signing_key_since_seconds", "Unix time from which our key signs"
             ),
@@ -131,6 +134,7 @@ class Metrics:
     left_alone: Gauge = field(init=False)
     probe_ok: Gauge = field(init=False)
     probe_took: Gauge = field(init=False)
+    bundle_ok: Gauge = field(init=False)
     signing_since: Gauge = field(init=False)
     mints: Histogram = field(init=False)
     ends: Histogram = field(init=False)
@@ -167,6 +171,11 @@ class Metrics:
         for target, seconds in dict(probes.took).items():
             self.probe_took.labels(target).set(seconds)
 
+
+    def note_bundles(self, well: Mapping[str, bool]) -> None:
+        """Set whether the X.509 bundle of each trust domain can be had."""
+        for issuer, had in well.items():
+            self.bundle_ok.labels(issuer).set(had)
 
     def note_signing(self, signing: Signing) -> None:
         """Set since when our key signs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Request
@@ -24,7 +24,10 @@ Health = Callable[[], Sequence[Trouble]]
 
 @dataclass(frozen=True)
 class Watch:
-    """What operations look at: readiness, leases and calls in numbers, and the metric objects."""
+    """What operations look at: readiness, leases and calls in numbers, and the metric objects.
+
+    `bundles` says by issuers' names whether their X.509 bundles are had, where they have some.
+    """
 
     health: Health
     counts: Counts
@@ -32,6 +35,7 @@ class Watch:
     traffic: Traffic | None = None
     probes: Probes | None = None
     signing: Signing | None = None
+    bundles: Callable[[], Mapping[str, bool]] = dict
 
 
 @router.get("/healthz", responses={200: {"model": Alive}})
@@ -61,6 +65,7 @@ def metrics(sent: Request, desk: At) -> Response:
         desk.metrics.note(watch.traffic)
     if watch.probes is not None:
         desk.metrics.note_probes(watch.probes)
+    desk.metrics.note_bundles(watch.bundles())
     if watch.signing is not None:
         desk.metrics.note_signing(watch.signing)
     text = desk.metrics.text(watch.counts)

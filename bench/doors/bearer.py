@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from valetkey.bootstrap import load_settings, serving
+from valetkey.core.peer import NOBODY, Peer
 from valetkey.core.principal import Caller
 from valetkey.identity.authenticator import Authenticator
 
@@ -25,9 +26,10 @@ def main() -> None:
         dpop: Sequence[str],
         method: str,
         url: str,
+        peer: Peer = NOBODY,
     ) -> Caller:
         if dpop:
-            return with_proof(self, authorization, dpop, method, url)
+            return with_proof(self, authorization, dpop, method, url, peer)
         token = authorization[0].partition(" ")[2]
         return self._tokens.verify(token, self._behind.now())
 

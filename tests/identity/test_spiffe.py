@@ -187,6 +187,37 @@ def test_a_binding_to_less_than_one_id_is_refused(pins: dict[str, str]) -> None:
         check_binding(pins.items(), "spiffe")
 
 
+MISSPELT = {
+    "another scheme": "https://example.org/bot",
+    "a scheme in capitals": "SPIFFE://example.org/bot",
+    "no trust domain": "spiffe:///bot",
+    "no path": DOMAIN,
+    "the root for a path": f"{DOMAIN}/",
+    "a user": "spiffe://root@example.org/bot",
+    "a port": "spiffe://example.org:8443/bot",
+    "capitals in its trust domain": "spiffe://Example.org/bot",
+    "a trust domain of 256": f"spiffe://{'a' * 256}/bot",
+    "more than 2048 bytes": f"{DOMAIN}/{'a' * 2048}",
+    "a query": f"{BOT}?x=1",
+    "a fragment": f"{BOT}#x",
+    "an encoded letter": f"{DOMAIN}/%62ot",
+    "an empty segment": f"{DOMAIN}/ns//bot",
+    "a dot for a segment": f"{DOMAIN}/./bot",
+    "two dots for a segment": f"{DOMAIN}/ns/../bot",
+    "a slash at its end": f"{BOT}/",
+    "a letter of another script": f"{DOMAIN}/b\u043et",
+    "a line break": f"{BOT}\n",
+    "a blank": f"{DOMAIN}/b ot",
+}
+
+
+@pytest.mark.parametrize("why", MISSPELT)
+def test_a_spiffe_id_is_refused_when_it_has(why: str) -> None:
+    """It has one spelling; whatever else reads it must see the same workload."""
+    with pytest.raises(ValueError, match="SPIFFE ID"):
+        SpiffeId.parse(MISSPELT[why])
+
+
 @given(st.text(alphabet="abZ09._-/:@%?#é ", max_size=40))
 def test_what_is_read_as_a_spiffe_id_is_written_the_same_way(rest: str) -> None:
     """There is one spelling, and every segment of it is a plain one."""

@@ -12,6 +12,7 @@ from valetkey.core.grant import Approval, Grant, GrantState
 from valetkey.core.ids import LeaseId
 from valetkey.core.kill import Height, Kill
 from valetkey.core.lease import Handle, Lease, LeaseState, Proof
+from valetkey.core.on_behalf import Delegation, Person
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
 from valetkey.ports import Store, Transaction
@@ -48,6 +49,18 @@ class Examples:
         """A workload identity of the first agent."""
         claims = (("ns", "refunds"), ("sub", f"bot-{number}"))
         made = Binding(f"binding_{number}", "agent_1", "cluster", claims, "ci", self.now)
+        return replace(made, **changes)
+
+    def delegation(self, number: int = 1, **changes: Any) -> Delegation:
+        """What a person lets the first agent do for them, for half an hour."""
+        made = Delegation(
+            id=f"delegation_{number}",
+            person=Person("https://people pat ü", "pat@example.com", ("refunds-team",)),
+            agent_id="agent_1",
+            scopes=(Scope.parse("orders-db:read{region=eu}"), Scope("orders-db", "write")),
+            given_at=self.now,
+            until=self.now + 30 * MINUTE,
+        )
         return replace(made, **changes)
 
     def task(self, number: int = 1, **changes: Any) -> Task:

@@ -18,6 +18,8 @@ PASSED_ON = [
     (Height.VENDOR, "acme"),
     (Height.ISSUER, "cluster"),
     (Height.TASK, "task_1"),
+    (Height.PERSON, "pat@example.com"),
+    (Height.PERSON, "https://people pat ü"),
 ]
 
 
@@ -30,7 +32,8 @@ def tree(store: Store) -> Examples:
         some.ground(tx)
         tx.save_agent(some.agent(labels={"vendor": "acme"}))
         tx.add_agent(some.agent(2, owner="otto@example.com", labels={"vendor": "other"}))
-        tx.save_task(some.task(issuer="cluster"))
+        tx.add_delegation(some.delegation())
+        tx.save_task(some.task(issuer="cluster", delegation_id="delegation_1"))
         tx.add_task(some.task(2, parent_id="task_1", ancestors=("task_1",), **theirs))
         above = ("task_1", "task_2")
         tx.add_task(some.task(3, parent_id="task_2", ancestors=above, **theirs))
@@ -51,6 +54,8 @@ def test_everything_above_a_task_is_told_from_the_root_down(store: Store, tree: 
         ("task_2", "agent_2"),
     ]
     assert (deepest.kills, root.above) == ((), ())
+    assert [link.delegation for link in deepest.line] == [tree.delegation(), None, None]
+    assert root.delegation == tree.delegation()
 
 
 @pytest.mark.parametrize(("height", "subject"), PASSED_ON)

@@ -371,6 +371,8 @@ def test_a_claim_can_be_of_one_target(grounded: Store, some: Examples) -> None:
         (Height.OWNER, "olivia@example.com"),
         (Height.VENDOR, "acme"),
         (Height.ISSUER, "cluster"),
+        (Height.PERSON, "pat@example.com"),
+        (Height.PERSON, "https://people pat ü"),
         (Height.SCOPE, "orders-db:read"),
     ],
 )
@@ -380,6 +382,7 @@ def test_a_kill_covers_what_is_under_it(
     """At each height it is seen over its reach, and finds its leases; released, it is not."""
     scope = "orders-db:read{region=eu}"
     who = {"owner": "olivia@example.com", "vendor": "acme", "issuer": "cluster"}
+    who |= {"person": "https://people pat ü", "person_email": "pat@example.com"}
     reach = Reach("agent_1", "task_1", "orders-db", "lease_0001", scope=scope, **who)
     other = Reach("agent_2", "task_2", "archive", "lease_0002", "o", "v", "i", "archive:read")
     ordered = some.kill(height=height, subject=subject)
@@ -387,7 +390,8 @@ def test_a_kill_covers_what_is_under_it(
     stranger |= {"owner": "", "scope": ""}
     with grounded.transaction() as tx:
         tx.save_agent(some.agent(labels={"vendor": "acme"}))
-        tx.save_task(some.task(issuer="cluster"))
+        tx.add_delegation(some.delegation())
+        tx.save_task(some.task(issuer="cluster", delegation_id="delegation_1"))
         tx.add_lease(some.lease(1))
         tx.add_lease(some.lease(2, **stranger))
         tx.add_kill(ordered)
@@ -450,10 +454,13 @@ def test_names_are_known_before_anything_was_issued_under_them(
             (Height.VENDOR, "acme"),
             (Height.ISSUER, "cluster"),
             (Height.AGENT, "agent_1"),
+            (Height.PERSON, "pat@example.com"),
+            (Height.PERSON, "https://people pat ü"),
         )
         assert not any(tx.has_subject(*named) for named in known)
         tx.add_agent(some.agent(labels={"vendor": "acme"}))
         tx.add_binding(some.binding())
+        tx.add_delegation(some.delegation())
         assert all(tx.has_subject(*named) for named in known)
         tx.add_task(some.task())
         assert tx.has_subject(Height.TASK, "task_1")

@@ -41,6 +41,7 @@ def subject_of(stage: Stage, height: Height, task: Task, lease: Lease) -> str:
         Height.TASK: task.id,
         Height.AGENT: stage.agent.id,
         Height.OWNER: stage.agent.owner,
+        Height.PERSON: "Pat@example.com",
         Height.VENDOR: "acme",
         Height.ISSUER: "cluster",
         Height.SCOPE: "orders-db:read",
@@ -57,7 +58,7 @@ def killed(stage: Stage, height: Height = Height.EVERYTHING, subject: str = "") 
 @pytest.mark.parametrize("height", HEIGHTS)
 def test_a_kill_ends_what_lives_at_every_height(stage: Stage, height: Height) -> None:
     """The lease is ending when the call returns, and verified after a little work."""
-    task = stage.start()
+    task = stage.start(on_behalf_of=stage.given().id)
     lease = issued(stage, stage.ask(task)).lease
     ordered = killed(stage, height, subject_of(stage, height, task, lease))
     assert lease_now(stage, lease).state is LeaseState.ENDING
@@ -70,7 +71,7 @@ def test_a_kill_ends_what_lives_at_every_height(stage: Stage, height: Height) ->
 @pytest.mark.parametrize("height", [h for h in HEIGHTS if h is not Height.LEASE])
 def test_a_kill_blocks_new_asks(stage: Stage, height: Height) -> None:
     """Nothing is minted under it; a killed task has simply ended."""
-    task = stage.start()
+    task = stage.start(on_behalf_of=stage.given().id)
     lease = issued(stage, stage.ask(task)).lease
     killed(stage, height, subject_of(stage, height, task, lease))
     with pytest.raises(TaskEnded if height is Height.TASK else Killed):
@@ -127,7 +128,7 @@ def test_a_kill_blocks_new_tasks_of_whom_it_covers(stage: Stage, height: Height)
 @pytest.mark.parametrize("height", [h for h in HEIGHTS if h is not Height.TASK])
 def test_a_kill_that_overtakes_a_mint_wins_at_every_height(stage: Stage, height: Height) -> None:
     """What was minted meanwhile is not handed out, and ends."""
-    task = stage.start()
+    task = stage.start(on_behalf_of=stage.given().id)
 
     def order() -> None:
         stage.minter.after_mint = lambda: None
@@ -186,7 +187,7 @@ def test_the_oldest_are_marked_and_ended_first(stage: Stage) -> None:
 @pytest.mark.parametrize("height", HEIGHTS)
 def test_a_kill_works_when_the_rules_and_the_back_end_do_not(stage: Stage, height: Height) -> None:
     """It needs our own database and nothing else; what cannot be ended now is ended later."""
-    task = stage.start()
+    task = stage.start(on_behalf_of=stage.given().id)
     lease = issued(stage, stage.ask(task)).lease
 
     def gone() -> RuleSet:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from valetkey.core.agent import Agent, AgentState
 from valetkey.core.catalogue import Catalogue
 from valetkey.core.decision import Decision, Outcome, Question
+from valetkey.core.on_behalf import Person
 from valetkey.core.scope import Scope
 from valetkey.policy.cedar import CedarPolicy, candidates
 from valetkey.policy.problems import PolicyInvalid
@@ -284,11 +285,31 @@ def test_on_behalf_of_is_there_only_when_proven(tmp_path: Path, catalogue: Catal
         tmp_path,
         catalogue,
         '@id("p") permit (principal, action, resource) '
-        'when { context has on_behalf_of && context.on_behalf_of == "olivia" };',
+        'when { context has on_behalf_of && context.on_behalf_of == "https://people olivia" };',
     )
     question = ask(catalogue, "orders-db:read{region=eu}")
     assert engine.decide(question).outcome is Outcome.DENY
-    assert engine.decide(replace(question, on_behalf_of="olivia")).outcome is Outcome.ALLOW
+    person = Person("https://people olivia", "olivia@example.com", ("refunds-team",))
+    assert engine.decide(replace(question, person=person)).outcome is Outcome.ALLOW
+
+
+def test_a_policy_may_ask_for_the_address_and_the_groups_of_a_person(
+    tmp_path: Path, catalogue: Catalogue
+) -> None:
+    """As they were verified when the person let the agent act for them."""
+    engine = policy(
+        tmp_path,
+        catalogue,
+        '@id("p") permit (principal, action, resource) when { context has person && '
+        'context.person.groups.contains("refunds-team") && '
+        'context.person.email == "olivia@example.com" };',
+    )
+    question = ask(catalogue, "orders-db:read{region=eu}")
+    olivia = Person("https://people olivia", "olivia@example.com", ("refunds-team",))
+    assert engine.decide(question).outcome is Outcome.DENY
+    assert engine.decide(replace(question, person=olivia)).outcome is Outcome.ALLOW
+    left = replace(olivia, groups=())
+    assert engine.decide(replace(question, person=left)).outcome is Outcome.DENY
 
 
 BROKEN = {

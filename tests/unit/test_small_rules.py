@@ -124,6 +124,7 @@ def test_a_kill_stops_what_is_under_it_and_nothing_else(height: Height) -> None:
         Height.TARGET: Reach(target="x"),
         Height.LEASE: Reach(lease_id="x"),
         Height.OWNER: Reach(owner="x"),
+        Height.PERSON: Reach(person_email="x"),
         Height.VENDOR: Reach(vendor="x"),
         Height.ISSUER: Reach(issuer="x"),
         Height.SCOPE: Reach(scope="x:read{region=eu}"),

@@ -318,6 +318,7 @@ def _limits(settings: Settings) -> Limits:
         open_tasks=most.open_tasks,
         leak_ends_siblings=settings.leaks.end_siblings,
         longest_task=times.longest_task,
+        longest_delegation=times.longest_delegation,
         missed_beats=times.missed_beats,
         approval_wait=times.approval_wait,
         fresh_login=times.fresh_login,

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from valetkey.core.agent import Agent
 from valetkey.core.catalogue import CataloguedScope
+from valetkey.core.on_behalf import Person
 from valetkey.core.scope import Scope
 
 
@@ -26,7 +27,8 @@ class Question:
 
     `wanted` is the scope asked for; None asks whether a task with `task_scopes` may start.
     `ttl` is a duration; `approvals` counts approvals by group, computed by us. `depth` counts the
-    tasks above, `delegated_by` names the agent of the next one when it is another.
+    tasks above, `delegated_by` names the agent of the next one when it is another. `person` is
+    on whose behalf, as that person's own proof said.
     """
 
     agent: Agent
@@ -39,7 +41,7 @@ class Question:
     approvals: Mapping[str, int] = field(default_factory=dict)
     depth: int = 0
     delegated_by: str | None = None
-    on_behalf_of: str | None = None
+    person: Person | None = None
     untrusted_input: bool = False
 
 

@@ -11,23 +11,29 @@ from datetime import datetime
 
 from valetkey.core.agent import Agent
 from valetkey.core.errors import DelegationRefused, OutsideTask
+from valetkey.core.on_behalf import Delegation
 from valetkey.core.scope import Scope, within_any
 from valetkey.core.task import Task
 
 
 @dataclass(frozen=True)
 class Link:
-    """One task of a chain, and its agent."""
+    """One task of a chain, its agent, and for a root that acts for a person their delegation."""
 
     task: Task
     agent: Agent
+    delegation: Delegation | None = None
 
     def holds(self, now: datetime) -> None:
-        """Raise TaskEnded, AgentNotAccepted or AgentDisabled when it gives no authority now.
+        """Raise TaskEnded, DelegationEnded, AgentNotAccepted or AgentDisabled when it gives no
+        authority now.
 
-        A disabled agent's tasks have ended too; that it is disabled tells more.
+        A disabled agent's tasks have ended too, and those of a delegation that was taken back;
+        that it is so tells more.
         """
         self.agent.may_ask()
+        if self.delegation is not None:
+            self.delegation.holds(now)
         self.task.is_open(now)
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from valetkey.core.delegation_refusals import DelegationEnded as DelegationEnded
+from valetkey.core.delegation_refusals import DelegationRefused as DelegationRefused
+from valetkey.core.delegation_refusals import OutsideDelegation as OutsideDelegation
 from valetkey.core.outages import MintedTooLong as MintedTooLong
 from valetkey.core.outages import MinterRefused as MinterRefused
 from valetkey.core.outages import MinterUnavailable as MinterUnavailable
@@ -187,13 +190,6 @@ class OutsideBoundary(BrokerError):
 
     code = "outside_boundary"
     next_action = "Ask within the boundary, or have it widened by its owner."
-
-
-class DelegationRefused(BrokerError):
-    """A task cannot be passed on like this."""
-
-    code = "delegation_refused"
-    next_action = "Ask for less, for an agent that is not above, or closer to the root."
 
 
 class OutsideTrustRule(BrokerError):

@@ -27,6 +27,8 @@ class FactKind(StrEnum):
     IDENTITY_SEEN_TWICE = "IdentitySeenTwice"
     KNOCKED = "Knocked"
     REQUEST_REFUSED = "RequestRefused"
+    DELEGATION_GIVEN = "DelegationGiven"
+    DELEGATION_WITHDRAWN = "DelegationWithdrawn"
     TASK_STARTED = "TaskStarted"
     TASK_TAKEN = "TaskTaken"
     TASK_DENIED = "TaskDenied"

@@ -23,6 +23,7 @@ class Height(StrEnum):
     TASK = "task"
     AGENT = "agent"
     OWNER = "owner"
+    PERSON = "person"
     VENDOR = "vendor"
     ISSUER = "issuer"
     SCOPE = "scope"
@@ -34,8 +35,9 @@ class Height(StrEnum):
 class Kill:
     """One stop. `subject` is the id or name at that height, empty for everything.
 
-    For an owner it is the e-mail address, for a vendor the value of the agents' label `vendor`,
-    for an issuer the name of its record, for a scope its text.
+    For an owner it is the e-mail address; for a person, of whom all stops that is done on their
+    behalf, that address in small letters or issuer and subject as one text; for a vendor the value
+    of the agents' label `vendor`, for an issuer the name of its record, for a scope its text.
     """
 
     id: str
@@ -52,7 +54,8 @@ class Kill:
 class Reach:
     """What a piece of authority is part of, so that kills can be held against it.
 
-    `issuer` names the record of the issuer whose proof the task was started with.
+    `issuer` names the record of the issuer whose proof the task was started with. `person` is the
+    principal on whose behalf it is, as one text, and `person_email` the address.
     """
 
     agent_id: str | None = None
@@ -63,6 +66,8 @@ class Reach:
     vendor: str | None = None
     issuer: str | None = None
     scope: str | None = None
+    person: str | None = None
+    person_email: str | None = None
 
 
 def stops(kill: Kill, reach: Reach) -> bool:
@@ -74,6 +79,8 @@ def stops(kill: Kill, reach: Reach) -> bool:
         return True
     if kill.height is Height.SCOPE:
         return _within(reach.scope, kill.subject)
+    if kill.height is Height.PERSON:
+        return kill.subject in (reach.person, reach.person_email)
     part = {
         Height.LEASE: reach.lease_id,
         Height.TASK: reach.task_id,

@@ -34,6 +34,9 @@ class Task:
     A child task was opened under another one: `parent_id`, and `ancestors` from the root down to
     that parent. Without a `starter_jkt` it waits for its agent to take it with a key of its own.
     `max_credentials` is how many it and all below it may be given in all, None without a limit.
+
+    `on_behalf_of` is the principal, as one text, of the person it acts for; a root task rests on
+    that person's delegation, `delegation_id`, and those under it rest on the root.
     """
 
     id: str
@@ -56,6 +59,7 @@ class Task:
     beat_fence: int = 0
     ancestors: tuple[str, ...] = ()
     max_credentials: int | None = None
+    delegation_id: str | None = None
 
     @property
     def depth(self) -> int:

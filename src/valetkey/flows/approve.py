@@ -119,11 +119,13 @@ def _eligible(tx: Transaction, caller: Caller, grant: Grant, task: Task) -> None
 
 
 def _behind(tx: Transaction, task: Task) -> set[str]:
-    """The owner of a task, and whoever owns, made, changed or bound its agent."""
+    """Who owns a task, for whom it is, and whoever owns, made, changed or bound its agent."""
     bound = {binding.created_by for binding in tx.bindings(task.agent_id)}
     agent = tx.agent(task.agent_id)
     made = {agent.owner, agent.created_by, *agent.touched_by} if agent else set()
-    return {task.owner} | bound | made
+    rests_on = tx.delegation(task.delegation_id) if task.delegation_id else None
+    person = {rests_on.person.principal, rests_on.person.email} if rests_on else set()
+    return {task.owner} | bound | made | person
 
 
 def _folded(names: set[str]) -> set[str]:

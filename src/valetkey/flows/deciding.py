@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from valetkey.core.catalogue import CataloguedScope
 from valetkey.core.decision import Decision, Outcome, Question, intersection
-from valetkey.core.delegation import passed_on_by
+from valetkey.core.delegation import Link, passed_on_by
 from valetkey.core.errors import (
     BrokerError,
     DeniedByPolicy,
@@ -16,6 +16,7 @@ from valetkey.core.errors import (
     OutsideTask,
     PolicyBroken,
 )
+from valetkey.core.on_behalf import Person
 from valetkey.core.scope import Scope
 from valetkey.flows.nearest import Nearest, nearest_ask
 from valetkey.ports import Broker, PolicyEngine, Standing
@@ -41,7 +42,14 @@ def question_of(
         approvals=approvals,
         depth=task.depth,
         delegated_by=passed_on_by(standing.above, agent),
+        person=person_of(standing.line),
     )
+
+
+def person_of(line: Sequence[Link]) -> Person | None:
+    """On whose behalf the tasks of a line act, which is what their root rests on."""
+    rests_on = line[0].delegation if line else None
+    return rests_on.person if rests_on else None
 
 
 def decided_for_all(policy: PolicyEngine, question: Question, standing: Standing) -> Decision:

@@ -84,13 +84,21 @@ def close_task(tx: Transaction, task: Task, reason: str, by: str) -> None:
 
     Tasks are locked from the root down, and leases oldest first, as everywhere.
     """
-    if task.state is TaskState.ENDED:
-        return
-    children = [one for one in _held_below(tx, task) if one.state is TaskState.OPEN]
-    _close(tx, task, reason, by)
-    for child in children:
-        _close(tx, child, "parent_ended", by)
-    held = (lease for one in (task, *children) for lease in tx.leases_of_task(one.id))
+    close_tasks(tx, [task], reason, by)
+
+
+def close_tasks(tx: Transaction, roots: Sequence[Task], reason: str, by: str) -> None:
+    """The same for several locked tasks, none of which stands under another."""
+    closed: list[Task] = []
+    for task in roots:
+        if task.state is TaskState.ENDED:
+            continue
+        children = [one for one in _held_below(tx, task) if one.state is TaskState.OPEN]
+        _close(tx, task, reason, by)
+        for child in children:
+            _close(tx, child, "parent_ended", by)
+        closed += (task, *children)
+    held = (lease for one in closed for lease in tx.leases_of_task(one.id))
     oldest_first = sorted(held, key=lambda lease: lease.id)
     mark_ending(tx, _locked(tx, oldest_first), "task_ended", by)
 
@@ -139,17 +147,30 @@ def _why_overdue(task: Task, now: datetime) -> str:
 
 
 def may_end(caller: Caller, task: Task) -> bool:
-    """The task's agent with the key that started it, its owner, operators; auditors only look."""
+    """The task's agent with the key that started it, its owner, operators; auditors only look.
+
+    And the person on whose behalf it is.
+    """
     if caller.agent_id is not None:
         return may_see(caller, task)
-    return "operator" in caller.roles or caller.email == task.owner
+    own = caller.email == task.owner or is_for(caller, task)
+    return "operator" in caller.roles or own
 
 
 def may_see(caller: Caller, task: Task) -> bool:
-    """The task's agent with the key that started it, its owner, operators and auditors."""
+    """The task's agent with the key that started it, its owner, operators and auditors.
+
+    And the person on whose behalf it is.
+    """
     if caller.agent_id is not None:
         return (caller.agent_id, caller.jkt) == (task.agent_id, task.starter_jkt)
-    return bool(caller.roles & {"operator", "auditor"}) or caller.email == task.owner
+    own = caller.email == task.owner or is_for(caller, task)
+    return bool(caller.roles & {"operator", "auditor"}) or own
+
+
+def is_for(caller: Caller, task: Task) -> bool:
+    """Whether it acts on behalf of the calling person."""
+    return caller.kind == "person" and task.on_behalf_of == str(caller.principal)
 
 
 def _undecided(tx: Transaction, task_id: str) -> list[Grant]:

@@ -27,6 +27,8 @@ def known_subject(broker: Broker, tx: Transaction, height: Height, subject: str)
         return ""
     if height is Height.AGENT and (named := tx.agent_named(subject)) is not None:
         return named.id
+    if height is Height.PERSON and " " not in subject:
+        subject = subject.casefold()  # an address; a principal holds a space
     if height is Height.SCOPE:
         subject = str(Scope.parse(subject))
     if _in_catalogue(broker, height, subject) or tx.has_subject(height, subject):

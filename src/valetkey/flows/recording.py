@@ -87,6 +87,7 @@ def task_fact(kind: FactKind, task: Task, by: str, outcome: str = "done") -> Fac
             "deadline_at": task.deadline_at.isoformat(),
             "reason": task.end_reason,
             "untrusted_purpose": task.purpose,
+            **({"on_behalf_of": task.on_behalf_of} if task.on_behalf_of else {}),
         },
     )
 

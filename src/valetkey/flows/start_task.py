@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from valetkey.core.agent import Agent
@@ -17,11 +17,12 @@ from valetkey.core.errors import (
 )
 from valetkey.core.facts import FactKind
 from valetkey.core.kill import VENDOR, Reach
+from valetkey.core.on_behalf import Delegation, Person
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
 from valetkey.flows.admit import room_for_task
-from valetkey.flows.deciding import refusal_of, told
+from valetkey.flows.deciding import person_of, refusal_of, told
 from valetkey.flows.nearest import nearest_task
 from valetkey.flows.recording import task_fact
 from valetkey.ports import Broker, Transaction
@@ -32,7 +33,7 @@ class Plan:
     """What a task is to be: free-text purpose, scopes it may need, and for how long.
 
     With a `heartbeat` it must say so often that it lives; `max_credentials` is how many it and the
-    tasks under it may be given in all.
+    tasks under it may be given in all. `on_behalf_of` is the id of a person's delegation.
     """
 
     purpose: str
@@ -40,26 +41,34 @@ class Plan:
     lasts: timedelta
     heartbeat: timedelta | None = None
     max_credentials: int | None = None
+    on_behalf_of: str | None = None
 
 
 @dataclass(frozen=True)
 class Seat:
     """Whose task it is to be: agent, key, issuer; and the chain of tasks it is opened under.
 
-    Without a key (`jkt` empty) the agent takes it later.
+    Without a key (`jkt` empty) the agent takes it later. A root may rest on a `delegation`.
     """
 
     agent: Agent
     jkt: str
     issuer: str | None
     chain: tuple[Link, ...] = ()
+    delegation: Delegation | None = None
+
+    @property
+    def person(self) -> Person | None:
+        """On whose behalf."""
+        return self.delegation.person if self.delegation else person_of(self.chain)
 
 
 def start_task(broker: Broker, caller: Caller, plan: Plan) -> Task:
     """Open a task for the calling agent, bound to its key.
 
-    Raises DeniedByPolicy, PolicyBroken, OutsideBoundary, Killed, InvalidTtl, UnknownScope,
-    RateLimited.
+    On behalf of a person it lies within what that person delegated, and ends with it. Raises
+    DeniedByPolicy, PolicyBroken, OutsideBoundary, OutsideDelegation, DelegationEnded, Killed,
+    InvalidTtl, UnknownScope, RateLimited.
     """
     caller.is_whole()
     with broker.store.transaction() as tx:
@@ -68,8 +77,10 @@ def start_task(broker: Broker, caller: Caller, plan: Plan) -> Task:
         if agent is None:
             raise NotFound()
         issuer = issuer_of(tx, caller)
-        seat = Seat(agent, caller.jkt, issuer)
-        task, error = open_seat(broker, tx, str(caller.principal), plan, seat)
+        delegation = _rests_on(tx, agent, plan)
+        seat = Seat(agent, caller.jkt, issuer, delegation=delegation)
+        within = _within(delegation, plan, tx.now())
+        task, error = open_seat(broker, tx, str(caller.principal), within, seat)
     if error is not None:
         raise error
     return task
@@ -89,7 +100,7 @@ def open_seat(
     room_for_task(broker, tx, opener.id)
     vendor = agent.labels.get(VENDOR)
     reach = Reach(agent_id=agent.id, owner=agent.owner, vendor=vendor, issuer=seat.issuer)
-    if tx.kills_over(reach):
+    if tx.kills_over(reach_of_person(reach, seat.person)):
         raise Killed()
     now = tx.now()
     question, policy = _question(plan, seat, now), broker.rules().policy
@@ -112,6 +123,38 @@ def open_seat(
     return task, None
 
 
+def _rests_on(tx: Transaction, agent: Agent, plan: Plan) -> Delegation | None:
+    """The delegation that the plan names, held so that nobody withdraws it meanwhile.
+
+    Raises NotFound for one that was given to another agent.
+    """
+    if plan.on_behalf_of is None:
+        return None
+    found = tx.delegation(plan.on_behalf_of, share=True)
+    if found is None or found.agent_id != agent.id:
+        raise NotFound()
+    return found
+
+
+def _within(delegation: Delegation | None, plan: Plan, now: datetime) -> Plan:
+    """The plan, cut to the time that the person gave.
+
+    Raises DelegationEnded, OutsideDelegation.
+    """
+    if delegation is None:
+        return plan
+    delegation.holds(now)
+    delegation.bounds(plan.scopes)
+    return replace(plan, lasts=min(plan.lasts, delegation.until - now))
+
+
+def reach_of_person(reach: Reach, person: Person | None) -> Reach:
+    """The same, done on behalf of that person."""
+    if person is None:
+        return reach
+    return replace(reach, person=person.principal, person_email=person.email)
+
+
 def _question(plan: Plan, seat: Seat, now: datetime) -> Question:
     return Question(
         agent=seat.agent,
@@ -121,6 +164,7 @@ def _question(plan: Plan, seat: Seat, now: datetime) -> Question:
         task_scopes=plan.scopes,
         depth=len(seat.chain),
         delegated_by=passed_on_by(seat.chain, seat.agent),
+        person=seat.person,
     )
 
 
@@ -138,7 +182,8 @@ def _task(
         started_at=lasts[0],
         deadline_at=lasts[1],
         issuer=seat.issuer,
-        on_behalf_of=parent.on_behalf_of if parent else None,
+        on_behalf_of=seat.person.principal if seat.person else None,
+        delegation_id=seat.delegation.id if seat.delegation else None,
         heartbeat=plan.heartbeat,
         parent_id=parent.id if parent else None,
         ancestors=tuple(link.task.id for link in seat.chain),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -66,7 +66,12 @@ class Weighed:
     mint_by: Deadline
     life: timedelta | None = None
     nearest: Nearest | None = None
-    above: tuple[Link, ...] = ()
+    line: tuple[Link, ...] = ()
+
+    @property
+    def above(self) -> tuple[Link, ...]:
+        """The tasks that the ask's own was opened under, from the root down."""
+        return self.line[:-1]
 
 
 NOTHING_BEFORE = Before()
@@ -102,8 +107,8 @@ def weigh(
     by_policy = ("policy", decision.max_ttl)
     ttl = lowest_ttl(ask.ttl, [*limits, by_policy])
     life = lowest_ttl(whole, [by_policy]).ttl if whole is not None else None
-    above = standing.above
-    return Weighed(now, agent, task, wanted, decision, ttl, mint_by, life, nearest, above)
+    line = standing.line
+    return Weighed(now, agent, task, wanted, decision, ttl, mint_by, life, nearest, line)
 
 
 def _whole_life(
@@ -229,7 +234,7 @@ def what_people_see(
         "binding": binding,
         "task": weighed.task.id,
         "owner": weighed.task.owner,
-        "on_behalf_of": weighed.task.on_behalf_of,
+        "on_behalf_of": _whose(weighed.line),
         "scope": grant.scope,
         "granted_ttl": int(grant.granted_ttl.total_seconds()),
         **({} if life is None else {"renewable_for": int(life.total_seconds())}),
@@ -245,6 +250,15 @@ def what_people_see(
         "untrusted_reason": grant.reason,
         **({"above": [_shown(link) for link in weighed.above]} if weighed.above else {}),
     }
+
+
+def _whose(line: Sequence[Link]) -> dict[str, object] | None:
+    """The person on whose behalf it is, as policy saw them, and what that rests on."""
+    rests_on = line[0].delegation if line else None
+    if rests_on is None:
+        return None
+    person = {**vars(rests_on.person), "groups": list(rests_on.person.groups)}
+    return {**person, "delegation": rests_on.id, "source": rests_on.source}
 
 
 def as_approved(broker: Broker, weighed: Weighed, grant: Grant, binding: object) -> bool:

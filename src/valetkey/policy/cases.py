@@ -11,8 +11,8 @@ tests:
     rules: [refunds-read]                 # optional: exactly the determining rules
 ```
 
-Also known: `task` {id, owner, scopes}, `depth`, `on_behalf_of`, `untrusted_input`, `at` (an
-ISO 8601 time with offset, quoted), `needs` {group: count}, `max_ttl`.
+Also known: `task` {id, owner, scopes}, `depth`, `on_behalf_of` with `person` {email, groups},
+`untrusted_input`, `at` (an ISO 8601 time with offset, quoted), `needs` {group: count}, `max_ttl`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from valetkey.core.agent import Agent, AgentState
 from valetkey.core.catalogue import Catalogue
 from valetkey.core.decision import Outcome, Question
 from valetkey.core.errors import BrokerError
+from valetkey.core.on_behalf import Person
 from valetkey.core.scope import Scope
 from valetkey.policy.catalogue import yaml_files
 from valetkey.policy.problems import Problem
@@ -111,12 +112,25 @@ def _question(section: Section, catalogue: Catalogue) -> Question:
         wanted=wanted,
         approvals=_counts(section, "approvals"),
         depth=section.integer("depth", required=False) or 0,
-        on_behalf_of=section.text("on_behalf_of", required=False),
+        person=_person(section),
         untrusted_input=section.boolean("untrusted_input", required=False) or False,
     )
     if task:
         task.finish()
     return question
+
+
+def _person(section: Section) -> Person | None:
+    """On whose behalf: the principal, and beside it what that person's proof said."""
+    principal = section.text("on_behalf_of", required=False)
+    said = section.section("person", required=False)
+    email = (said.text("email", required=False) if said else None) or "person@example.com"
+    groups = said.texts("groups", required=False) if said else ()
+    if said:
+        said.finish()
+        if principal is None:
+            section.note(section.line_of("person"), "person goes with on_behalf_of")
+    return Person(principal, email, tuple(groups)) if principal is not None else None
 
 
 def _agent(section: Section | None) -> Agent:

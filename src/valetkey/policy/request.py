@@ -88,8 +88,10 @@ def _context(question: Question, catalogue: Catalogue, groups: Iterable[str]) ->
         "untrusted_input": question.untrusted_input,
         "approvals": {group: question.approvals.get(group, 0) for group in sorted(groups)},
     }
-    if question.on_behalf_of is not None:
-        context["on_behalf_of"] = question.on_behalf_of
+    if question.person is not None:
+        person = question.person
+        context["on_behalf_of"] = person.principal
+        context["person"] = {"email": person.email, "groups": sorted(person.groups)}
     if question.delegated_by is not None:
         context["delegated_by"] = question.delegated_by
     if question.wanted is not None:

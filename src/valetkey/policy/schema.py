@@ -79,6 +79,7 @@ def _common(groups: Iterable[str]) -> dict[str, Any]:
         "weekday": _LONG,
         "untrusted_input": _BOOLEAN,
         "on_behalf_of": _STRING | {"required": False},
+        "person": _record({"email": _STRING, "groups": _STRINGS}) | {"required": False},
         "delegated_by": _STRING | {"required": False},
         "approvals": _record(dict.fromkeys(sorted(groups), _LONG)),
     }

@@ -24,6 +24,7 @@ from valetkey.core.ids import LeaseId
 from valetkey.core.invariants import Rule, Terms
 from valetkey.core.kill import Height, Kill, Reach
 from valetkey.core.lease import Handle, Lease, Patience
+from valetkey.core.on_behalf import Delegation
 from valetkey.core.outside import Denied as Denied
 from valetkey.core.outside import Ending as Ending
 from valetkey.core.outside import Found as Found
@@ -38,6 +39,7 @@ from valetkey.core.sealing import SealTo
 from valetkey.core.secret import Secret
 from valetkey.core.tally import Tallies
 from valetkey.core.task import Task
+from valetkey.ports.delegations import Delegations as Delegations
 from valetkey.ports.minter import Minter as Minter
 from valetkey.ports.outside import Clock as Clock
 from valetkey.ports.outside import Deadline as Deadline
@@ -57,20 +59,27 @@ class Standing:
     """A task held against ending meanwhile, its agent, and the kills in force over all of it.
 
     `above` are the tasks that it was opened under, from the root down; kills over any of them are
-    among the kills.
+    among the kills. `delegation` is that of a root which acts for a person.
     """
 
     task: Task
     agent: Agent
     kills: tuple[Kill, ...]
     above: tuple[Link, ...] = ()
+    delegation: Delegation | None = None
+
+    @property
+    def line(self) -> tuple[Link, ...]:
+        """The tasks from the root down to this one."""
+        return (*self.above, Link(self.task, self.agent, self.delegation))
 
     def holds(self, now: datetime) -> None:
-        """Raise TaskEnded, AgentNotAccepted or AgentDisabled when it gives no authority now.
+        """Raise TaskEnded, DelegationEnded, AgentNotAccepted or AgentDisabled when it gives no
+        authority now.
 
         That of everybody above must hold too. Kills are left to the caller.
         """
-        for link in (*self.above, Link(self.task, self.agent)):
+        for link in self.line:
             link.holds(now)
 
 
@@ -96,7 +105,7 @@ class Duty(StrEnum):
     LEASES = "sweep"
 
 
-class Transaction(Proposals, SealedAnswers, Protocol):
+class Transaction(Proposals, SealedAnswers, Delegations, Protocol):
     """One unit of change. Leaving the block commits; an exception rolls back.
 
     Methods that take `lock` lock the row until the end. `save_lease` refuses (returns False) when
@@ -305,6 +314,7 @@ class Limits:
     """
 
     longest_task: timedelta = timedelta(hours=8)
+    longest_delegation: timedelta = timedelta(days=1)
     approval_wait: timedelta = timedelta(minutes=15)
     redeliveries: int = 3
     answered_moments_ago: timedelta = timedelta(seconds=30)

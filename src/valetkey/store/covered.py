@@ -13,6 +13,7 @@ from sqlalchemy import Column, ColumnElement, and_, false, func, or_, select, tr
 
 from valetkey.core.kill import VENDOR, Height, Kill
 from valetkey.core.scope import Scope
+from valetkey.store.people import delegations, of_person
 from valetkey.store.tables import agents, bindings, leases, tasks
 
 _OF_VENDOR = agents.c.labels[VENDOR].astext
@@ -35,6 +36,7 @@ NAMED: Mapping[Height, Sequence[ColumnElement[Any]]] = {
     Height.OWNER: (agents.c.owner,),
     Height.VENDOR: (_OF_VENDOR,),
     Height.ISSUER: (tasks.c.issuer, bindings.c.issuer),
+    Height.PERSON: (delegations.c.principal, delegations.c.email),
 }
 """Where a subject may be known although no lease was ever made under it."""
 
@@ -58,6 +60,10 @@ def ways(kill: Kill) -> Sequence[ColumnElement[bool]]:
         case Height.ISSUER:
             of_issuer = select(tasks.c.id).where(tasks.c.issuer == kill.subject)
             return leases.c.task_id.in_(of_issuer), _below(_UP.c.issuer == kill.subject)
+        case Height.PERSON:
+            given = select(delegations.c.id).where(of_person(kill.subject))
+            resting = select(tasks.c.id).where(tasks.c.delegation_id.in_(given))
+            return leases.c.task_id.in_(resting), _below(_UP.c.delegation_id.in_(given))
         case Height.SCOPE:
             return (_within(Scope.parse(kill.subject)),)
         case Height.AGENT | Height.TASK | Height.OWNER:

@@ -22,13 +22,18 @@ EXISTS (
            OR right(killed.part, 1) = '/' AND starts_with(held.part, killed.part)))
 """
 """A parameter of the killed scope that the held one does not have, or has wider."""
+_ON_BEHALF = """
+EXISTS (SELECT FROM delegations d
+    WHERE d.id = {task}.delegation_id AND k.subject IN (d.principal, d.email))
+"""
 _BELOW = f"""
 EXISTS (SELECT FROM tasks c JOIN tasks up ON up.id = ANY(c.ancestors)
     JOIN agents a ON a.id = up.agent_id
     WHERE c.state = 'open' AND c.parent_id IS NOT NULL
-    AND EXISTS (SELECT {_LIVE} AND l.task_id = c.id) AND k.subject = CASE k.height
+    AND EXISTS (SELECT {_LIVE} AND l.task_id = c.id) AND (k.subject = CASE k.height
         WHEN 'agent' THEN up.agent_id WHEN 'task' THEN up.id WHEN 'owner' THEN up.owner
-        WHEN 'issuer' THEN up.issuer WHEN 'vendor' THEN a.labels ->> '{VENDOR}' END)
+        WHEN 'issuer' THEN up.issuer WHEN 'vendor' THEN a.labels ->> '{VENDOR}' END
+        OR k.height = 'person' AND {_ON_BEHALF.format(task="up")}))
 """
 """A lease of a task that was opened under a killed one, sought from the children, who are few."""
 _OF_TARGET = f"""
@@ -48,6 +53,8 @@ WHEN 'vendor' THEN EXISTS (SELECT {_LIVE} AND l.agent_id IN (
     SELECT a.id FROM agents a WHERE a.labels ->> '{VENDOR}' = k.subject))
 WHEN 'issuer' THEN EXISTS (SELECT {_LIVE} AND EXISTS (
     SELECT FROM tasks t WHERE t.id = l.task_id AND t.issuer = k.subject))
+WHEN 'person' THEN EXISTS (SELECT {_LIVE} AND l.task_id IN (
+    SELECT t.id FROM tasks t WHERE {_ON_BEHALF.format(task="t")}))
 WHEN 'scope' THEN EXISTS (SELECT {_LIVE} AND l.target = split_part(k.subject, ':', 1)
     AND split_part(l.scope, '{{', 1) = split_part(k.subject, '{{', 1) AND NOT {_BEYOND})
 ELSE false END OR {_BELOW})

@@ -19,6 +19,7 @@ from valetkey.core.grant import Approval, Grant, GrantState
 from valetkey.core.ids import LeaseId
 from valetkey.core.kill import Height, Kill
 from valetkey.core.lease import DeniedHow, Handle, Lease, LeaseState, Proof
+from valetkey.core.on_behalf import Delegation, Person
 from valetkey.core.scope import Scope
 from valetkey.core.sealing import SealTo
 from valetkey.core.task import Task, TaskState
@@ -80,6 +81,24 @@ def task_from(row: Row) -> Task:
     beat = values.pop("heartbeat_seconds")
     values["heartbeat"] = timedelta(seconds=beat) if beat is not None else None
     return Task(**values)
+
+
+def delegation_row(delegation: Delegation) -> dict[str, Any]:
+    """A delegation as a row, the person's parts beside the others."""
+    row = dict(vars(delegation))
+    person: Person = row.pop("person")
+    row |= {"principal": person.principal, "email": person.email, "groups": list(person.groups)}
+    row["scopes"] = [str(scope) for scope in delegation.scopes]
+    return row
+
+
+def delegation_from(row: Row) -> Delegation:
+    """A row as a delegation."""
+    values = dict(row)
+    principal, email, groups = (values.pop(name) for name in ("principal", "email", "groups"))
+    values["person"] = Person(principal, email, tuple(groups))
+    values["scopes"] = _scopes(values["scopes"])
+    return Delegation(**values)
 
 
 def decision_row(decision_id: str, decision: Decision) -> dict[str, Any]:

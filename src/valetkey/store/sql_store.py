@@ -21,6 +21,7 @@ from valetkey.ports import Duty
 from valetkey.store.authority import Authority
 from valetkey.store.checkup import Checkup
 from valetkey.store.cuts import cut_at, cuts_to_look_at, next_cut
+from valetkey.store.delegations import Delegated
 from valetkey.store.due import DUE, duties_of
 from valetkey.store.epochs import Epochs
 from valetkey.store.lifecycle import Lifecycle
@@ -62,7 +63,7 @@ ON CONFLICT DO NOTHING RETURNING key
 """
 
 
-class SqlTransaction(Authority, Lifecycle, Checkup, Epochs, Proposed, Kept):
+class SqlTransaction(Authority, Lifecycle, Checkup, Epochs, Proposed, Kept, Delegated):
     """Every query, over one connection in one transaction."""
 
 

@@ -15,14 +15,20 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from valetkey.core.agent import Agent
 from valetkey.core.delegation import Link
 from valetkey.core.kill import VENDOR, Height, Kill, Reach, may_stop
+from valetkey.core.on_behalf import Delegation
 from valetkey.core.task import Task
 from valetkey.ports import Standing
 from valetkey.store import mapping
+from valetkey.store.people import delegations
 from valetkey.store.tables import agents, kills, tasks
 
 
-def covering(**subjects: ColumnElement[Any]) -> ColumnElement[bool]:
+def covering(
+    *person: ColumnElement[Any], **subjects: ColumnElement[Any]
+) -> ColumnElement[bool]:
     """Kills in force over everything, or over one of these subjects, named by its height.
+
+    `person` is by what a person on whose behalf it is may be named.
 
     Kills of scopes come for every scope of the target, and those of heights we do not know for
     everything; which of them cover, `may_stop` says.
@@ -35,9 +41,10 @@ def covering(**subjects: ColumnElement[Any]) -> ColumnElement[bool]:
         kills.c.height == "scope",
         func.split_part(kills.c.subject, ":", 1) == subjects["target"],
     )
+    whom = and_(kills.c.height == "person", kills.c.subject.in_(person))
     strange = and_(*(kills.c.height != height.value for height in Height))
     anything = or_(kills.c.height == "everything", strange)
-    return and_(kills.c.released_at.is_(None), or_(anything, scopes, *each))
+    return and_(kills.c.released_at.is_(None), or_(anything, scopes, whom, *each))
 
 
 def given(name: str) -> ColumnElement[Any]:
@@ -46,8 +53,10 @@ def given(name: str) -> ColumnElement[Any]:
 
 
 def _with_kills(**also: ColumnElement[Any]) -> Select[Any]:
-    """Tasks with their agents, and the kills in force over each and over these subjects."""
+    """Tasks with agents and delegations, and the kills in force over each and these subjects."""
     over = covering(
+        delegations.c.principal,
+        delegations.c.email,
         agent=agents.c.id,
         task=tasks.c.id,
         owner=tasks.c.owner,
@@ -56,7 +65,9 @@ def _with_kills(**also: ColumnElement[Any]) -> Select[Any]:
         **also,
     )
     whose = agents.c.id == tasks.c.agent_id
-    return select(tasks, agents, kills).join_from(tasks, agents, whose).outerjoin(kills, over)
+    resting = delegations.c.id == tasks.c.delegation_id
+    joined = select(tasks, agents, delegations, kills).join_from(tasks, agents, whose)
+    return joined.outerjoin(delegations, resting).outerjoin(kills, over)
 
 
 STANDING = (
@@ -72,6 +83,8 @@ ABOVE = (
 """The same of the tasks above one, from the root down."""
 KILLS_OVER = select(kills).where(
     covering(
+        given("person"),
+        given("person_email"),
         agent=given("agent_id"),
         task=given("task_id"),
         target=given("target"),
@@ -89,7 +102,8 @@ def standing_from(
     """One row for each kill, or one without; None when there is no such task."""
     if not rows:
         return None
-    task, agent, over = _read(rows)
+    (task, agent, delegation), over = _read(rows)
+    person = delegation.person if delegation else None
     reach = Reach(
         agent_id=agent.id,
         task_id=task.id,
@@ -99,8 +113,11 @@ def standing_from(
         vendor=agent.labels.get(VENDOR),
         issuer=task.issuer,
         scope=scope,
+        person=person.principal if person else None,
+        person_email=person.email if person else None,
     )
-    return Standing(task, agent, tuple(kill for kill in over if may_stop(kill, reach)))
+    covering_it = tuple(kill for kill in over if may_stop(kill, reach))
+    return Standing(task, agent, covering_it, delegation=delegation)
 
 
 def under(standing: Standing, rows: Sequence[tuple[Any, ...]]) -> Standing:
@@ -108,20 +125,27 @@ def under(standing: Standing, rows: Sequence[tuple[Any, ...]]) -> Standing:
     above: list[Link] = []
     over = list(standing.kills)
     for task_id in standing.task.ancestors:
-        task, agent, kills_over = _read([row for row in rows if row[0] == task_id])
-        above.append(Link(task, agent))
+        link, kills_over = _read([row for row in rows if row[0] == task_id])
+        above.append(Link(*link))
         over += [kill for kill in kills_over if kill not in over]
     return replace(standing, above=tuple(above), kills=tuple(over))
 
 
-def _read(rows: Sequence[tuple[Any, ...]]) -> tuple[Task, Agent, list[Kill]]:
-    """One task of several rows, its agent, and the kills that were joined to it."""
-    (task_names, task_part), (agent_names, agent_part), (kill_names, kill_part) = _PARTS
-    task = mapping.task_from(dict(zip(task_names, rows[0][task_part], strict=True)))
-    agent = mapping.agent_from(dict(zip(agent_names, rows[0][agent_part], strict=True)))
-    over = [row[kill_part] for row in rows if row[kill_part][0] is not None]
-    kills_over = [mapping.kill_from(dict(zip(kill_names, kill, strict=True))) for kill in over]
-    return task, agent, kills_over
+def _read(
+    rows: Sequence[tuple[Any, ...]],
+) -> tuple[tuple[Task, Agent, Delegation | None], list[Kill]]:
+    """One task of several rows, its agent and delegation, and the kills that were joined to it."""
+    task, agent, delegation = (_part(rows[0], *which) for which in _PARTS[:3])
+    kills_over = [one for row in rows if (one := _part(row, *_PARTS[3])) is not None]
+    whose = mapping.delegation_from(delegation) if delegation else None
+    read = (mapping.task_from(task or {}), mapping.agent_from(agent or {}), whose)
+    return read, [mapping.kill_from(kill) for kill in kills_over]
+
+
+def _part(row: tuple[Any, ...], names: list[str], part: slice) -> dict[str, Any] | None:
+    """One table's part of a joined row; None where nothing was joined."""
+    values = row[part]
+    return dict(zip(names, values, strict=True)) if values[0] is not None else None
 
 
 def _parts(*tables: Table) -> Iterator[tuple[list[str], slice]]:
@@ -133,4 +157,4 @@ def _parts(*tables: Table) -> Iterator[tuple[list[str], slice]]:
         at += len(names)
 
 
-_PARTS = tuple(_parts(tasks, agents, kills))
+_PARTS = tuple(_parts(tasks, agents, delegations, kills))

@@ -111,6 +111,7 @@ tasks = Table(
     Column("beat_fence", BigInteger, nullable=False, server_default=text("0")),
     Column("ancestors", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("max_credentials", Integer, nullable=True),
+    _text("delegation_id", optional=True),
     Index(
         "ix_tasks_open_child",
         "parent_id",

@@ -12,9 +12,11 @@ from valetkey.core.ask import Ask
 from valetkey.core.catalogue import Catalogue, Parameter, ScopeDefinition, Target
 from valetkey.core.decision import Decision, Outcome, Question
 from valetkey.core.ids import encode_id
+from valetkey.core.on_behalf import Delegation, Offer
 from valetkey.core.principal import Caller, Principal
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
+from valetkey.flows.on_behalf import give_delegation
 from valetkey.flows.start_task import Plan, start_task
 from valetkey.identity.sealing import seal
 from valetkey.ports import Broker, PolicyEngine, Store
@@ -81,6 +83,10 @@ def small_catalogue(minter: str = "fake") -> Catalogue:
     return Catalogue({"orders-db": target}, "catalogue")
 
 
+def _scopes(texts: tuple[str, ...]) -> tuple[Scope, ...]:
+    return tuple(map(Scope.parse, texts or ("orders-db:read", "orders-db:write")))
+
+
 class Stage:
     """Everything a story needs, with names one can read; time moves by `pass_time`."""
 
@@ -119,6 +125,7 @@ class Stage:
         )
         self.owner = self.person("olivia@example.com", groups={"refunds-team"})
         self.approver = self.person("arun@example.com", groups={"approvers"})
+        self.pat = self.person("pat@example.com", groups={"refunds-team"})
         self.operator = self.person("opal@example.com", roles={"operator"})
 
     def person(
@@ -141,12 +148,23 @@ class Stage:
         """The same person after a login made for one object."""
         return replace(person, fresh_for=name, auth_time=self.broker.store.now())
 
-    def start(self, *scopes: str, minutes: int = 60) -> Task:
-        """A task of the bot."""
-        usual = ("orders-db:read", "orders-db:write")
-        wanted = tuple(Scope.parse(text) for text in scopes or usual)
-        plan = Plan("a refund", wanted, timedelta(minutes=minutes))
+    def start(self, *scopes: str, minutes: int = 60, on_behalf_of: str | None = None) -> Task:
+        """A task of the bot, perhaps on behalf of who gave that delegation."""
+        lasts = timedelta(minutes=minutes)
+        plan = Plan("a refund", _scopes(scopes), lasts, on_behalf_of=on_behalf_of)
         return start_task(self.broker, self.bot, plan)
+
+    def given(
+        self, *scopes: str, minutes: int = 60, agent: str = "refund-bot", by: Caller | None = None
+    ) -> Delegation:
+        """What somebody, usually the person, lets an agent do for them."""
+        with self.broker.store.transaction() as tx:
+            to = tx.agent_named(agent)
+        assert to is not None
+        offer = Offer(to.id, _scopes(scopes), timedelta(minutes=minutes))
+        fresh = self.fresh(by or self.pat, offer.fresh_name)
+        seen = give_delegation(self.broker, fresh, agent, offer.scopes, offer.lasts)
+        return seen.delegation
 
     def ask(self, task: Task, scope: str = "orders-db:read{region=eu}", **changes: object) -> Ask:
         """An ask for five minutes under a key of its own."""

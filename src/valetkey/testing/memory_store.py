@@ -19,12 +19,13 @@ from valetkey.core.kill import Height, Kill, Reach, may_stop, stops
 from valetkey.core.lease import LIVE, PROBE, UNENDED, Lease, LeaseState
 from valetkey.ports import Duty, Mine
 from valetkey.testing.memory_checkup import MemoryCheckup
+from valetkey.testing.memory_delegations import MemoryDelegations
 from valetkey.testing.memory_due import duties_due, is_of, is_unfinished
 from valetkey.testing.memory_epochs import MemoryEpochs
 from valetkey.testing.memory_proposals import MemoryProposals
 from valetkey.testing.memory_readings import known, matches
 from valetkey.testing.memory_sealed import MemorySealed
-from valetkey.testing.memory_tasks import TaskQueries, _State
+from valetkey.testing.memory_tasks import TaskQueries, _State, on_behalf
 
 
 class MemoryStore:
@@ -98,7 +99,9 @@ class MemoryStore:
         return self.time
 
 
-class MemoryTransaction(TaskQueries, MemoryEpochs, MemoryProposals, MemorySealed):
+class MemoryTransaction(
+    TaskQueries, MemoryEpochs, MemoryProposals, MemorySealed, MemoryDelegations
+):
     """The Transaction port over the store's dictionaries."""
 
     def __init__(self, store: MemoryStore) -> None:
@@ -137,8 +140,9 @@ class MemoryTransaction(TaskQueries, MemoryEpochs, MemoryProposals, MemorySealed
         agents = (self._of_agent(agent) for agent in self._state.agents.values())
         tasks = (Reach(task_id=x.id, issuer=x.issuer) for x in self._state.tasks.values())
         bound = (Reach(issuer=x.issuer) for x in self._state.bindings.values())
+        people = (on_behalf(x) for x in self._state.delegations.values())
         leases = (self._reach(lease) for lease in self._all())
-        return any(stops(known, reach) for reach in (*agents, *tasks, *bound, *leases))
+        return any(stops(known, reach) for reach in (*agents, *tasks, *bound, *people, *leases))
 
     def add_kill(self, kill: Kill) -> None:
         self._state.kills[kill.id] = kill

@@ -13,6 +13,7 @@ from valetkey.core.facts import RecordedFact
 from valetkey.core.grant import Approval, Grant
 from valetkey.core.kill import VENDOR, Kill, Reach, stops
 from valetkey.core.lease import Lease
+from valetkey.core.on_behalf import Delegation
 from valetkey.core.proposal import Proposal
 from valetkey.core.sealing import SealedAnswer
 from valetkey.core.tally import Tallies
@@ -31,6 +32,7 @@ class _State:
     leases: dict[str, Lease] = field(default_factory=dict)
     proposals: dict[str, Proposal] = field(default_factory=dict)
     sealed_answers: dict[str, SealedAnswer] = field(default_factory=dict)
+    delegations: dict[str, Delegation] = field(default_factory=dict)
     kills: dict[str, Kill] = field(default_factory=dict)
     budgets: dict[str, int] = field(default_factory=dict)
     facts: list[RecordedFact] = field(default_factory=list)
@@ -40,6 +42,14 @@ class _State:
 
     def copy(self) -> _State:
         return _State(**{name: value.copy() for name, value in vars(self).items()})
+
+
+def on_behalf(delegation: Delegation | None) -> Reach:
+    """What a kill of a person is held against; nothing without a delegation."""
+    person = delegation.person if delegation else None
+    if person is None:
+        return Reach()
+    return Reach(person=person.principal, person_email=person.email)
 
 
 class TaskQueries:
@@ -66,28 +76,34 @@ class TaskQueries:
         if task is None or agent is None:
             return None
         target = scope.partition(":")[0] if scope else None
-        about = {"task_id": task.id, "issuer": task.issuer, "owner": task.owner}
         held = {"scope": scope, "target": target, "lease_id": lease_id}
-        reach = replace(self._of_agent(agent), **about, **held)
+        reach = replace(self._of_task(task), **held)
         over = [*self.kills_over(reach)]
         for higher in self._above(task):
             over += [kill for kill in self.kills_over(higher) if kill not in over]
         tasks = [self._state.tasks[task_id] for task_id in task.ancestors]
-        above = tuple(Link(one, self._state.agents[one.agent_id]) for one in tasks)
-        return Standing(task, agent, tuple(over), above)
+        above = tuple(
+            Link(one, self._state.agents[one.agent_id], self._rests_on(one)) for one in tasks
+        )
+        return Standing(task, agent, tuple(over), above, self._rests_on(task))
+
+    def _rests_on(self, task: Task) -> Delegation | None:
+        return self._state.delegations.get(task.delegation_id or "")
 
     def _above(self, task: Task) -> list[Reach]:
         """The reaches of the tasks above one."""
-        tasks = [self._state.tasks[task_id] for task_id in task.ancestors]
-        return [
-            replace(
-                self._of_agent(self._state.agents[one.agent_id]),
-                task_id=one.id,
-                owner=one.owner,
-                issuer=one.issuer,
-            )
-            for one in tasks
-        ]
+        return [self._of_task(self._state.tasks[task_id]) for task_id in task.ancestors]
+
+    def _of_task(self, task: Task) -> Reach:
+        whose = on_behalf(self._rests_on(task))
+        return replace(
+            self._of_agent(self._state.agents[task.agent_id]),
+            task_id=task.id,
+            owner=task.owner,
+            issuer=task.issuer,
+            person=whose.person,
+            person_email=whose.person_email,
+        )
 
     def tasks(self, agent_id: str | None, owner: str | None) -> Sequence[Task]:
         found = [
@@ -158,6 +174,7 @@ class TaskQueries:
     def _reach(self, lease: Lease) -> Reach:
         agent = self._state.agents.get(lease.agent_id or "")
         task = self._state.tasks.get(lease.task_id or "")
+        whose = on_behalf(self._rests_on(task) if task else None)
         return Reach(
             agent_id=lease.agent_id,
             task_id=lease.task_id,
@@ -167,4 +184,6 @@ class TaskQueries:
             vendor=agent.labels.get(VENDOR) if agent else None,
             issuer=task.issuer if task else None,
             scope=lease.scope,
+            person=whose.person,
+            person_email=whose.person_email,
         )

@@ -147,12 +147,16 @@ class SimSession:
 _REFERENCES: Mapping[str, Sequence[tuple[str, str]]] = {
     "proposals": (("agents", "agent_id"),),
     "sealed_answers": (("leases", "lease_id"),),
+    "delegations": (("agents", "agent_id"),),
     "tasks": (("agents", "agent_id"),),
     "grants": (("tasks", "task_id"), ("agents", "agent_id")),
     "leases": (("grants", "grant_id"), ("tasks", "task_id"), ("agents", "agent_id")),
 }
 _READING = {
     (table, strength): how
-    for table in ("agents", "tasks", "grants", "leases", "kills", "proposals", "sealed_answers")
+    for table in (
+        *("agents", "tasks", "grants", "leases", "kills"),
+        *("proposals", "sealed_answers", "delegations"),
+    )
     for strength, how in ((0, "read"), (SHARE, "share"), (UPDATE, "lock"))
 }

@@ -26,6 +26,7 @@ from valetkey.core.task import Task
 from valetkey.ports import Duty, Mine, Standing
 from valetkey.testing.memory_due import duties_due, is_of
 from valetkey.testing.memory_store import MemoryStore, MemoryTransaction
+from valetkey.testing.sim_delegations import SimDelegations
 from valetkey.testing.sim_locks import KEY_SHARE, NO_KEY_UPDATE, SHARE, UPDATE, Key, Locks
 from valetkey.testing.sim_proposals import SimProposals
 from valetkey.testing.sim_readings import SimReadings
@@ -82,10 +83,8 @@ class SimStore(MemoryStore):
             self.state.facts.append(RecordedFact(len(self.state.facts) + 1, self.time, fact))
 
 
-class SimTransaction(SimReadings, SimProposals, SimSealed):
+class SimTransaction(SimReadings, SimProposals, SimSealed, SimDelegations):
     """Every query of the port."""
-
-    # --- locks -----------------------------------------------------------------------------
 
     def hold_barrier(self) -> None:
         self._statement("hold barrier")

@@ -1,0 +1,176 @@
+"""People let an agent act for them, see who does, and take it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from valetkey.core.agent import Agent
+from valetkey.core.errors import (
+    FreshLoginRequired,
+    InvalidRequest,
+    InvalidTtl,
+    Killed,
+    NotFound,
+    RoleRequired,
+)
+from valetkey.core.facts import Fact, FactKind
+from valetkey.core.kill import Reach
+from valetkey.core.lease import LeaseState
+from valetkey.core.on_behalf import Delegation, Offer, Person
+from valetkey.core.principal import Caller
+from valetkey.core.scope import Scope
+from valetkey.core.task import Task
+from valetkey.flows.end_task import close_tasks, leases_below
+from valetkey.flows.look import SEES_ALL
+from valetkey.flows.start_task import reach_of_person
+from valetkey.flows.sweep import settle
+from valetkey.ports import Broker, Transaction
+
+
+@dataclass(frozen=True)
+class SeenDelegation:
+    """A delegation with its agent's name; `live`: it gives authority now."""
+
+    delegation: Delegation
+    agent: str
+    live: bool
+
+
+def give_delegation(
+    broker: Broker, caller: Caller, agent: str, scopes: tuple[Scope, ...], lasts: timedelta
+) -> SeenDelegation:
+    """The calling person lets an agent (its name or id) act for them; needs a login fresh for it.
+
+    Raises FreshLoginRequired, whose `fresh_for` says what the login must be for; RoleRequired
+    without a verified address, NotFound, InvalidTtl, UnknownScope, InvalidParameter, Killed.
+    """
+    person = Person.of(caller)
+    if person is None or caller.auth_time is None:
+        raise RoleRequired("your login proves no e-mail address")
+    if not scopes:
+        raise InvalidRequest("a delegation names its scopes")
+    if lasts > broker.limits.longest_delegation:
+        raise InvalidTtl("the delegation is longer than delegations may be")
+    for scope in scopes:
+        broker.rules().catalogue.check_bound(scope)
+    with broker.store.transaction() as tx:
+        tx.hold_barrier()
+        to = tx.agent(agent) or tx.agent_named(agent)
+        if to is None:
+            raise NotFound("there is no such agent")
+        offer = Offer(to.id, scopes, lasts)
+        _fresh(broker, tx, caller, offer, to)
+        if tx.kills_over(reach_of_person(Reach(), person)):
+            raise Killed()
+        given = new_delegation(broker, tx, person, offer)
+        tx.record(_fact(FactKind.DELEGATION_GIVEN, given, str(caller.principal)))
+    return SeenDelegation(given, to.name, live=True)
+
+
+def withdraw_delegation(broker: Broker, caller: Caller, delegation_id: str) -> SeenDelegation:
+    """Take it back: every task that rests on it ends, with all below it; twice changes nothing.
+
+    The person or an operator may, with the login they have. Raises NotFound, RoleRequired.
+    """
+    with broker.store.transaction() as tx:
+        found = tx.delegation(delegation_id, lock=True)
+        if found is None or not _sees(caller, found):
+            raise NotFound()
+        if not (found.person.is_same(caller) or "operator" in caller.roles):
+            raise RoleRequired("the person who gave it or an operator takes it back")
+        by = str(caller.principal)
+        withdrawn = found.withdrawn(by, tx.now())
+        if withdrawn is not found:
+            tx.save_delegation(withdrawn)
+            tx.record(_fact(FactKind.DELEGATION_WITHDRAWN, withdrawn, by))
+        ended = _end_what_rests_on(tx, withdrawn, by)
+        leases = [lease for task in ended for lease in leases_below(tx, task)]
+        seen = _seen(tx, withdrawn)
+    settle(broker, [lease.id for lease in leases if lease.state is not LeaseState.ENDED])
+    return seen
+
+
+def delegations(broker: Broker, caller: Caller) -> list[SeenDelegation]:
+    """The newest: one's own, those given to the calling agent, or all for who sees all."""
+    agent_id = caller.agent_id
+    person = None if agent_id or caller.roles & SEES_ALL else str(caller.principal)
+    with broker.store.transaction() as tx:
+        found = {one.id: one for one in tx.delegations(person, agent_id)}
+        if person is not None and caller.email:
+            by_address = tx.delegations(caller.email.casefold(), None)
+            found |= {one.id: one for one in by_address}
+        return [_seen(tx, found[name]) for name in sorted(found, reverse=True)]
+
+
+def delegation(broker: Broker, caller: Caller, delegation_id: str) -> SeenDelegation:
+    """One delegation. Raises NotFound."""
+    with broker.store.transaction() as tx:
+        found = tx.delegation(delegation_id)
+        if found is None or not _sees(caller, found):
+            raise NotFound()
+        return _seen(tx, found)
+
+
+def new_delegation(
+    broker: Broker, tx: Transaction, person: Person, offer: Offer, source: str = "login"
+) -> Delegation:
+    """Write what a person lets an agent do from now on."""
+    now = tx.now()
+    given = Delegation(
+        id=broker.new_id("delegation"),
+        person=person,
+        agent_id=offer.agent_id,
+        scopes=offer.scopes,
+        given_at=now,
+        until=now + offer.lasts,
+        source=source,
+    )
+    tx.add_delegation(given)
+    return given
+
+
+def _end_what_rests_on(tx: Transaction, withdrawn: Delegation, by: str) -> list[Task]:
+    """End its tasks; no other can begin, for who opens one holds the delegation meanwhile."""
+    resting = tx.open_tasks_on(withdrawn.id)
+    locked = [tx.task(task.id, lock=True) for task in resting]
+    held = [task for task in locked if task is not None]
+    close_tasks(tx, held, "delegation_withdrawn", by)
+    return held
+
+
+def _fresh(broker: Broker, tx: Transaction, caller: Caller, offer: Offer, to: Agent) -> None:
+    """A login made for exactly this, no older than the limit; its refusal says what it would be."""
+    age = tx.now() - (caller.auth_time or tx.now())
+    if caller.fresh_for != offer.fresh_name or age > broker.limits.fresh_login:
+        whom = {"agent_id": to.id, "agent": to.name, "fresh_for": offer.fresh_name}
+        raise FreshLoginRequired(extra=whom)
+
+
+def _sees(caller: Caller, found: Delegation) -> bool:
+    if caller.agent_id is not None:
+        return caller.agent_id == found.agent_id
+    return bool(caller.roles & SEES_ALL) or found.person.is_same(caller)
+
+
+def _seen(tx: Transaction, found: Delegation) -> SeenDelegation:
+    agent = tx.agent(found.agent_id)
+    name = agent.name if agent else found.agent_id
+    return SeenDelegation(found, name, found.is_live(tx.now()))
+
+
+def _fact(kind: FactKind, delegation: Delegation, by: str) -> Fact:
+    """A fact about a delegation; it is the person's, who finds it in their own history."""
+    return Fact(
+        kind=kind,
+        by=by,
+        agent_id=delegation.agent_id,
+        owner=delegation.person.email,
+        body={
+            "delegation": delegation.id,
+            "on_behalf_of": delegation.person.principal,
+            "scopes": [str(scope) for scope in delegation.scopes],
+            "until": delegation.until.isoformat(),
+            "source": delegation.source,
+        },
+    )

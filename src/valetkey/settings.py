@@ -200,7 +200,7 @@ class Times(Section):
     fresh_login: timedelta = Field(timedelta(minutes=5), description="Age of a fresh login.")
     longest_task: timedelta = Field(timedelta(hours=8), description="Longest task.")
     longest_delegation: timedelta = Field(
-        timedelta(days=1), description="How long an agent may act for a person at most."
+        timedelta(hours=12), description="How long an agent may act for a person at most."
     )
     missed_beats: int = Field(3, ge=1, le=100, description="Missed beats that end a task.")
     token_life: timedelta = Field(

@@ -204,6 +204,43 @@ def test_approving_shows_marks_and_logs_in_for_exactly_this_grant(
     assert _claims(fresh)["nonce"] == samples.GRANT["fresh_for"]
 
 
+def test_an_agent_is_let_act_after_a_login_for_exactly_that(
+    person: Terminal, broker: FakeBroker, issuer: RunningIssuer, tmp_path: Path
+) -> None:
+    """What the refusal names is shown first, and is the nonce of the login that follows."""
+    from valetkey.cli.scripted import Person
+
+    names_issuer(broker, issuer.url)
+    fresh_for = "delegate:" + "a" * 64
+    refused = {"code": "fresh_login_required", "agent": "bot", "agent_id": "agent_7"}
+    given = {"id": "delegation_1", "agent": "bot", "live": True}
+    refusal = (401, {**refused, "fresh_for": fresh_for})
+    broker.on("POST /v1/delegations", refusal, (201, given))
+    people_file = tmp_path / "people.json"
+    people_file.write_text(_people_json(issuer))
+    scripted = Person("arun", issuer.url, people_file)
+    env = {"VALETKEY_HOME": str(person.home), "VALETKEY_URL": broker.url, "PATH": "/usr/bin:/bin"}
+    command = ["delegation", "give", "bot", "--scope", "orders-db:read", "--for", "8h"]
+    done = scripted.with_device_login([*command, "--yes", "--device", "--json"], env)
+    assert done.returncode == 0, done.stderr
+    assert "agent_id: agent_7" in done.stderr
+    assert json.loads(done.stdout)["id"] == "delegation_1"
+    bodies = [call.json for call in broker.made("POST /v1/delegations")]
+    assert bodies == [{"agent": "bot", "scopes": ["orders-db:read"], "ttl": 28800}] * 2
+    fresh = broker.made("POST /oauth2/token")[-1].form["subject_token"]
+    assert _claims(fresh)["nonce"] == fresh_for
+
+
+def test_saying_no_lets_no_agent_act(person: Terminal, broker: FakeBroker) -> None:
+    """Nothing is sent after the refusal that says what it would take."""
+    refused = {"code": "fresh_login_required", "agent": "bot", "agent_id": "agent_7"}
+    broker.on("POST /v1/delegations", (401, {**refused, "fresh_for": "delegate:x"}))
+    command = ("delegation", "give", "bot", "--scope", "orders-db:read", "--for", "1h")
+    done = person.run(*command, stdin="n\n")
+    assert done.exit_code == 1
+    assert len(broker.made("POST /v1/delegations")) == 1
+
+
 def _people_json(issuer: RunningIssuer) -> str:
     return json.dumps({name: {"password": word} for name, word in issuer.passwords.items()})
 

@@ -84,7 +84,8 @@ class Valetkey:
 
         With a `heartbeat` it ends unless `heartbeat` is called so often (seconds). Under a
         `parent` (a task's id) it is a child task, which may be opened for another `agent` (its
-        name). `max_credentials` is how many it and all under it may be given.
+        name). `max_credentials` is how many it and all under it may be given, `on_behalf_of` the
+        id of a delegation of the person it acts for.
         """
         body: Json = {"purpose": purpose, "scopes": list(scopes), "ttl": ttl}
         body |= {name: value for name, value in more.items() if value is not None}

@@ -12,7 +12,8 @@ from valetkey.cli.login import freshly_posted, way_option
 from valetkey.cli.values import SECONDS
 
 HEIGHTS = (
-    ("lease", "task", "agent", "owner", "vendor", "issuer", "scope", "target", "everything")
+    *("lease", "task", "agent", "owner", "person", "vendor", "issuer", "scope", "target"),
+    "everything",
 )
 COLUMNS = ("id", "height", "subject", "by", "at", "unended", "ended")
 

@@ -24,10 +24,11 @@ def lease() -> None:
 @click.option("--state", help="Only leases in this state, for example active.")
 @click.option("--agent", help="Only leases of this agent's id.")
 @click.option("--owner", help="Only leases of this owner.")
+@click.option("--on-behalf-of", metavar="PERSON", help="Only what is done for `me`, or an address.")
 @stands_at_desk("either")
-def list_(desk: Desk, state: str | None, agent: str | None, owner: str | None) -> int:
+def list_(desk: Desk, /, **wanted: str | None) -> int:
     """List the leases that you may see."""
-    found = desk.get("/v1/leases", state=state, agent=agent, owner=owner)
+    found = desk.get("/v1/leases", **wanted)
     desk.screen.listed(found, COLUMNS, found["items"])
     return DONE
 

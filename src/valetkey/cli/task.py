@@ -27,6 +27,7 @@ def task() -> None:
 @click.option("--heartbeat", type=SECONDS, help="End it unless it beats so often, like 30s.")
 @click.option("--parent", metavar="TASK", help="Open it under this task: no wider, no longer.")
 @click.option("--agent", help="Open it for this agent, which takes it.")
+@click.option("--on-behalf-of", metavar="DELEGATION", help="Act for the person who gave it.")
 @click.option("--max-credentials", type=int, help="How many may be given for it in all.")
 @stands_at_desk("workload")
 def start(
@@ -96,10 +97,11 @@ def show(desk: Desk, task_id: str) -> int:
 
 
 @task.command("list")
+@click.option("--on-behalf-of", metavar="PERSON", help="Only what is done for `me`, or an address.")
 @stands_at_desk("either")
-def list_(desk: Desk) -> int:
+def list_(desk: Desk, on_behalf_of: str | None) -> int:
     """List the tasks that you may see."""
-    found = desk.get("/v1/tasks")
+    found = desk.get("/v1/tasks", on_behalf_of=on_behalf_of)
     desk.screen.listed(found, COLUMNS, found["items"])
     return DONE
 
@@ -107,7 +109,7 @@ def list_(desk: Desk) -> int:
 def _shown(desk: Desk, found: dict[str, Any]) -> int:
     names = ("id", "state", "agent_id", "owner", "purpose", "scopes", "started_at", "deadline_at")
     some = ("heartbeat", "silent_at", "fence", "ended_at", "end_reason", "receipt_id")
-    perhaps = (*some, "parent", "max_credentials")
+    perhaps = (*some, "parent", "max_credentials", "on_behalf_of", "delegation")
     rows = {name: found.get(name) for name in names}
     desk.screen.show(found, rows | {name: found[name] for name in perhaps if found.get(name)})
     return DONE
@@ -117,7 +119,9 @@ def _branch(found: dict[str, Any]) -> Twig:
     """A task, its credentials, and the branches under it."""
     about = found["task"]
     taken = "" if about["taken"] else ", not taken yet"
-    line = f"{about['id']}  {about['state']}{taken}  {found['agent']}  {' '.join(about['scopes'])}"
+    whose = f"  for {about['on_behalf_of']}" if about.get("delegation") else ""
+    who = f"{found['agent']}{whose}"
+    line = f"{about['id']}  {about['state']}{taken}  {who}  {' '.join(about['scopes'])}"
     twigs: list[Twig] = [
         (f"{one['id']}  {one['state']}  {one['scope']}", []) for one in found["leases"]
     ]

@@ -23,6 +23,7 @@ COMMANDS = {
     "whoami": ("login:whoami", "Show who the broker says we are."),
     "agent": ("agent:agent", "Register, bind, accept, disable and look at agents."),
     "apply": ("apply:apply", "Make agents equal to reviewed files, as a CI job."),
+    "delegation": ("delegation:delegation", "Let an agent act for you; take it back."),
     "task": ("task:task", "Start, end and look at tasks."),
     "request": ("credential:request", "Ask for a credential."),
     "run": ("run:run", "Run a command with a credential that ends with it."),

@@ -31,7 +31,7 @@ def delegate(
         standing = open_task(tx, caller, parent_id)
         if standing.kills:
             raise Killed()
-        chain = (*standing.above, Link(standing.task, standing.agent))
+        chain = standing.line
         seat = _seat(tx, caller, chain, to)
         may_pass_on(chain, seat.agent, broker.limits.deepest_task)
         within = _within(tx, standing.task, plan)

@@ -18,7 +18,7 @@ from valetkey.core.lease import Lease
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
-from valetkey.flows.end_task import line, may_see
+from valetkey.flows.end_task import is_for, line, may_see
 from valetkey.ports import Broker, Transaction
 
 SEES_ALL = frozenset({"operator", "auditor"})
@@ -162,8 +162,8 @@ def lease(broker: Broker, caller: Caller, lease_id: str) -> Lease:
     """One lease. Raises NotFound."""
     with broker.store.transaction() as tx:
         found = tx.lease(lease_id)
-    if found is None or not _sees_lease(caller, found):
-        raise NotFound()
+        if found is None or not _sees_lease(tx, caller, found):
+            raise NotFound()
     return found
 
 
@@ -171,7 +171,7 @@ def lineage(broker: Broker, caller: Caller, lease_id: str) -> Lineage:
     """Everything that led to a lease and came of it. Raises NotFound."""
     with broker.store.transaction() as tx:
         found = tx.lease(lease_id)
-        if found is None or not _sees_lease(caller, found):
+        if found is None or not _sees_lease(tx, caller, found):
             raise NotFound()
         given = tx.grant(found.grant_id) if found.grant_id else None
         by = tx.agent(found.agent_id) if found.agent_id else None
@@ -234,10 +234,14 @@ def _sees_agent(caller: Caller, agent: Agent) -> bool:
     return bool(caller.roles & SEES_ALL) or caller.email == agent.owner
 
 
-def _sees_lease(caller: Caller, lease: Lease) -> bool:
+def _sees_lease(tx: Transaction, caller: Caller, lease: Lease) -> bool:
+    """Its agent, its owner, the person on whose behalf it is, and who sees all."""
     if caller.agent_id is not None:
         return caller.agent_id == lease.agent_id
-    return bool(caller.roles & SEES_ALL) or caller.email == lease.owner
+    if caller.roles & SEES_ALL or caller.email == lease.owner:
+        return True
+    task = tx.task(lease.task_id) if lease.task_id else None
+    return task is not None and is_for(caller, task)
 
 
 def sees_grant(caller: Caller, grant: Grant, owned: bool) -> bool:

@@ -16,7 +16,7 @@ from valetkey.core.errors import (
 )
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.kill import Reach
-from valetkey.core.lease import LeaseState
+from valetkey.core.lease import Lease, LeaseState
 from valetkey.core.on_behalf import Delegation, Offer, Person
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
@@ -110,6 +110,35 @@ def delegation(broker: Broker, caller: Caller, delegation_id: str) -> SeenDelega
         if found is None or not _sees(caller, found):
             raise NotFound()
         return _seen(tx, found)
+
+
+def tasks_for(broker: Broker, caller: Caller, person: str) -> list[Task]:
+    """The newest tasks that act for a person: `me`, or an address for who sees all.
+
+    Raises RoleRequired.
+    """
+    with broker.store.transaction() as tx:
+        names = _principals(tx, caller, person)
+        found = {task.id: task for name in names for task in tx.tasks_for(name)}
+    return [found[name] for name in sorted(found, reverse=True)]
+
+
+def leases_for(broker: Broker, caller: Caller, person: str, state: str | None) -> list[Lease]:
+    """The newest leases of such tasks, of a state. Raises RoleRequired."""
+    with broker.store.transaction() as tx:
+        names = _principals(tx, caller, person)
+        found = {lease.id: lease for name in names for lease in tx.leases_for(name)}
+    newest = (found[name] for name in sorted(found, reverse=True))
+    return [lease for lease in newest if state in (None, lease.state.value)]
+
+
+def _principals(tx: Transaction, caller: Caller, person: str) -> set[str]:
+    """The principals that a person gave delegations as; an agent sees nothing of it."""
+    if person == "me" and caller.kind == "person":
+        return {str(caller.principal)}
+    if not caller.roles & SEES_ALL:
+        raise RoleRequired("others than you are seen by operators and auditors")
+    return {one.person.principal for one in tx.delegations(person.casefold(), None)}
 
 
 def new_delegation(

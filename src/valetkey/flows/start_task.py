@@ -62,6 +62,12 @@ class Seat:
         """On whose behalf."""
         return self.delegation.person if self.delegation else person_of(self.chain)
 
+    def no_later(self, at: datetime) -> datetime:
+        """That instant, or the end of what the task hangs on, if that comes first."""
+        above = [self.chain[-1].task.deadline_at] if self.chain else []
+        given = [self.delegation.until] if self.delegation else []
+        return min([at, *above, *given])
+
 
 def start_task(broker: Broker, caller: Caller, plan: Plan) -> Task:
     """Open a task for the calling agent, bound to its key.
@@ -180,7 +186,7 @@ def _task(
         scopes=plan.scopes,
         starter_jkt=seat.jkt,
         started_at=lasts[0],
-        deadline_at=lasts[1],
+        deadline_at=seat.no_later(lasts[1]),
         issuer=seat.issuer,
         on_behalf_of=seat.person.principal if seat.person else None,
         delegation_id=seat.delegation.id if seat.delegation else None,

@@ -314,7 +314,7 @@ class Limits:
     """
 
     longest_task: timedelta = timedelta(hours=8)
-    longest_delegation: timedelta = timedelta(days=1)
+    longest_delegation: timedelta = timedelta(hours=12)
     approval_wait: timedelta = timedelta(minutes=15)
     redeliveries: int = 3
     answered_moments_ago: timedelta = timedelta(seconds=30)

@@ -15,6 +15,8 @@ from valetkey.core.errors import InvalidRequest, NotFound
 _KIND_OF_ID: Final = r"{}_[0-9a-v]{{26}}"
 NAME: Final = r"[a-z][a-z0-9-]{0,62}"
 EMAIL: Final = r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}"
+PRINCIPAL: Final = r"[\x21-\x7e]{1,1024} [^\x00-\x1f\x7f]{1,255}"
+"""Issuer and subject as one text, as history and delegations show it."""
 WORD: Final = r"[A-Za-z][A-Za-z_]{0,40}"
 NUMBER: Final = r"[1-9][0-9]{0,17}"
 INSTANT: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,15}(?:Z|[+-][0-9]{2}:[0-9]{2})"
@@ -25,6 +27,7 @@ def id_form(kind: str) -> str:
     return _KIND_OF_ID.format(kind)
 
 
+PERSON: Final = f"me|{EMAIL}"
 AGENT: Final = f"(?:{id_form('agent')}|{NAME})"
 
 

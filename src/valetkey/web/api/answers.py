@@ -14,7 +14,16 @@ from valetkey.web.api.refusals import Problem as Problem
 
 Proof = Literal["verified", "confirmed", "expired", "never_existed", "written_off"]
 KillHeight = Literal[
-    "lease", "task", "agent", "owner", "vendor", "issuer", "scope", "target", "everything"
+    "lease",
+    "task",
+    "agent",
+    "owner",
+    "person",
+    "vendor",
+    "issuer",
+    "scope",
+    "target",
+    "everything",
 ]
 
 
@@ -67,6 +76,8 @@ class Task(Answer):
     depth: int
     taken: bool
     max_credentials: int | None
+    on_behalf_of: str | None
+    delegation: str | None
 
 
 class Lease(Answer):

@@ -19,7 +19,7 @@ from valetkey.flows.agents import NewAgent, NewBinding
 from valetkey.flows.start_task import Plan
 from valetkey.web.api.answers import KillHeight
 from valetkey.web.bodies import Body
-from valetkey.web.queries import EMAIL, NAME, path_id
+from valetkey.web.queries import AGENT, EMAIL, NAME, PRINCIPAL, path_id
 
 
 def _pattern(form: str) -> StringConstraints:
@@ -133,7 +133,8 @@ class AgentChange(Body):
 class TaskAsk(Body):
     """A piece of work: why, what it may need, for how many seconds, and how often it beats.
 
-    Under `parent` it is a child task; then `agent` may name who is to have it.
+    Under `parent` it is a child task; then `agent` may name who is to have it. `on_behalf_of` is
+    the id of a delegation, for a task that has no parent.
     """
 
     purpose: Said
@@ -143,14 +144,34 @@ class TaskAsk(Body):
     parent: Id | None = None
     agent: Annotated[str, _pattern(NAME)] | None = None
     max_credentials: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    on_behalf_of: Id | None = None
 
     def value(self) -> Plan:
         """The same in core terms; raises InvalidTtl, InvalidRequest or InvalidParameter."""
         beat = timedelta(seconds=self.heartbeat) if self.heartbeat is not None else None
         if self.agent is not None and self.parent is None:
             raise InvalidRequest("only a child task is opened for another agent: name its parent")
-        lasts = ttl_of(self.ttl)
-        return Plan(self.purpose, _scopes(self.scopes), lasts, beat, self.max_credentials)
+        if self.on_behalf_of is not None and self.parent is not None:
+            raise InvalidRequest("a child task acts for whom its parent acts")
+        whose = path_id("delegation", self.on_behalf_of) if self.on_behalf_of else None
+        lasts, scopes = ttl_of(self.ttl), _scopes(self.scopes)
+        return Plan(self.purpose, scopes, lasts, beat, self.max_credentials, whose)
+
+
+class DelegationAsk(Body):
+    """What the calling person lets an agent (its name or id) do for them, for how many seconds."""
+
+    agent: Annotated[str, _pattern(AGENT)]
+    scopes: Annotated[list[ScopeText], Field(min_length=1, max_length=64)]
+    ttl: Ttl
+
+    def wanted(self) -> tuple[Scope, ...]:
+        """The scopes; raises InvalidRequest or InvalidParameter."""
+        return _scopes(self.scopes)
+
+    def lasts(self) -> timedelta:
+        """How long; raises InvalidTtl."""
+        return ttl_of(self.ttl)
 
 
 class Beat(Body):
@@ -215,6 +236,7 @@ class Verdict(Body):
 
 SUBJECTS: Mapping[Height, str] = {
     Height.OWNER: EMAIL,
+    Height.PERSON: rf"{EMAIL}|{PRINCIPAL}",
     Height.VENDOR: LABEL_VALUE,
     Height.ISSUER: r"[\x21-\x7e]{1,255}",
     Height.SCOPE: r"[\x21-\x7e]{3,512}",
@@ -226,7 +248,7 @@ class KillAsk(Body):
     """A stop at some height; `subject` is empty for everything. A drill stops nothing."""
 
     height: KillHeight
-    subject: Annotated[str, _pattern(r"[\x21-\x7e]{0,512}")] = ""
+    subject: Annotated[str, _pattern(rf"[\x21-\x7e]{{0,512}}|{PRINCIPAL}")] = ""
     reason: Said
     drill: bool = False
 

@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
+from valetkey.core.errors import InvalidRequest
 from valetkey.flows import acknowledge as acknowledgement
-from valetkey.flows import look
+from valetkey.flows import look, on_behalf
 from valetkey.flows import renew as renewal
 from valetkey.flows import write_off as writing_off
 from valetkey.flows.fetch_sealed import fetch_sealed
@@ -20,20 +21,26 @@ from valetkey.web.bodies import Nothing, reads
 from valetkey.web.desk import At
 from valetkey.web.paper import answers as responses
 from valetkey.web.paper import takes
-from valetkey.web.queries import AGENT, EMAIL, Filters, path_id
+from valetkey.web.queries import AGENT, EMAIL, PERSON, Filters, path_id
 
 router = APIRouter(prefix="/v1/leases", tags=["leases"])
 
-FILTERS = Filters({"state": "[a-z]{1,20}", "agent": AGENT, "owner": EMAIL})
+FILTERS = Filters(
+    {"state": "[a-z]{1,20}", "agent": AGENT, "owner": EMAIL, "on_behalf_of": PERSON}
+)
 
 
 @router.get("", responses=responses(s200=answers.Leases), openapi_extra=takes(filters=FILTERS))
 def leases(sent: Request, caller: AgentOrPerson, desk: At) -> JSONResponse:
-    """The newest leases the caller may see, of a state, an agent, an owner."""
+    """The newest leases the caller may see, of a state, an agent, an owner, or for a person."""
     wanted = FILTERS.read(sent)
-    found = look.leases(
-        desk.broker, caller, wanted.get("state"), wanted.get("agent"), wanted.get("owner")
-    )
+    person, state, agent = (wanted.get(name) for name in ("on_behalf_of", "state", "agent"))
+    if person is None:
+        found = look.leases(desk.broker, caller, state, agent, wanted.get("owner"))
+    elif agent or "owner" in wanted:
+        raise InvalidRequest("on_behalf_of goes with state alone")
+    else:
+        found = on_behalf.leases_for(desk.broker, caller, person, state)
     return JSONResponse({"items": [shapes.lease(one) for one in found]})
 
 

@@ -79,6 +79,8 @@ def task(one: Task) -> Json:
         "depth": one.depth,
         "taken": bool(one.starter_jkt),
         "max_credentials": one.max_credentials,
+        "on_behalf_of": one.on_behalf_of,
+        "delegation": one.delegation_id,
     }
 
 

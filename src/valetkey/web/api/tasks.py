@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from valetkey.flows import look
+from valetkey.flows import look, on_behalf
 from valetkey.flows.delegate import delegate, take_task
 from valetkey.flows.end_task import Receipt, end_task
 from valetkey.flows.end_task import receipt as receipt_of
@@ -20,9 +20,11 @@ from valetkey.web.bodies import Nothing, reads
 from valetkey.web.desk import At
 from valetkey.web.paper import answers as responses
 from valetkey.web.paper import takes
-from valetkey.web.queries import path_id
+from valetkey.web.queries import PERSON, Filters, path_id
 
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+
+FILTERS = Filters({"on_behalf_of": PERSON})
 
 
 @router.post(
@@ -41,10 +43,15 @@ def start(
     return JSONResponse(shapes.task(task), 201)
 
 
-@router.get("", responses=responses(s200=answers.Tasks))
-def tasks(caller: AgentOrPerson, desk: At) -> JSONResponse:
-    """The newest tasks the caller may see."""
-    return JSONResponse({"items": [shapes.task(one) for one in look.tasks(desk.broker, caller)]})
+@router.get("", responses=responses(s200=answers.Tasks), openapi_extra=takes(filters=FILTERS))
+def tasks(sent: Request, caller: AgentOrPerson, desk: At) -> JSONResponse:
+    """The newest tasks the caller may see, or that act for a person."""
+    person = FILTERS.read(sent).get("on_behalf_of")
+    if person is None:
+        found = look.tasks(desk.broker, caller)
+    else:
+        found = on_behalf.tasks_for(desk.broker, caller, person)
+    return JSONResponse({"items": [shapes.task(one) for one in found]})
 
 
 @router.get("/{task_id}", responses=responses(s200=answers.Task))

@@ -36,6 +36,8 @@ WORDS = st.sampled_from(
         "shown_hash",
         "height",
         "subject",
+        "on_behalf_of",
+        "agent",
         "x",
     ]
 )
@@ -73,7 +75,7 @@ def hall() -> Iterator[Hall]:
 def routes(hall: Hall, *methods: str) -> list[tuple[str, str]]:
     """Every `/v1` route with these methods, ids filled in."""
     paths: dict[str, Any] = hall.app.openapi()["paths"]
-    nouns = ("task", "grant", "lease", "kill", "proposal")
+    nouns = ("task", "grant", "lease", "kill", "proposal", "delegation")
     filled = {f"{noun}_id": f"{noun}_{'0' * 26}" for noun in nouns}
     found = [
         (method.upper(), path.format(name="refund-bot", **filled))

@@ -183,3 +183,31 @@ def test_a_kid_of_the_askers_choice_is_not_used(hall: Hall) -> None:
     assert "passwd" not in str(header_of(first["sealed"]))
     again = asked(hall, task, public_jwk(key), "k")
     assert again.json()["sealed"] == first["sealed"]
+
+
+def signed_for(hall: Hall, sent: object, named: object) -> Any:
+    """An ask with this key, whose proof says that it is to be sealed to that one."""
+    body = {"task": hall.bot.start()["id"], "scope": SCOPE, "ttl": 300}
+    body |= {"seal_to": sent} if sent is not None else {}
+    proof = hall.bot.proof("POST", "/v1/credentials", seal_jkt=named)
+    return hall.bot.call("POST", "/v1/credentials", body, Idempotency_Key="k", DPoP=proof)
+
+
+def test_nobody_on_the_way_puts_another_key_in_its_place(hall: Hall) -> None:
+    """Nor takes it away, where the asker's signature names it; nothing is minted."""
+    asker, thief = public_jwk(fresh()), public_jwk(fresh())
+    named = ECKey.import_key(asker).thumbprint()
+    for sent in (thief, None):
+        refused = signed_for(hall, sent, named)
+        assert (refused.status_code, refused.json()["code"]) == (401, "invalid_dpop_proof")
+    assert not hall.stage.minter.secrets_made
+    assert hall.refusals() == ["invalid_dpop_proof"] * 2
+    assert signed_for(hall, asker, named).status_code == 201
+
+
+@pytest.mark.parametrize("odd", [None, "", 7, ["x"], {"jkt": "x"}, "x" * 300, "a\nb"])
+def test_a_signature_that_names_no_key_by_its_text_is_refused(hall: Hall, odd: object) -> None:
+    """Whatever else stands there is no name, also where no key was sent."""
+    for sent in (public_jwk(fresh()), None):
+        assert signed_for(hall, sent, odd).json()["code"] == "invalid_dpop_proof"
+    assert not hall.stage.minter.secrets_made

@@ -136,11 +136,12 @@ def sealing(how: Callable[[Json], object]) -> Callable[[Call], tuple[int, Json]]
 
 
 def test_a_sealed_answer_is_printed_as_ever(bot: Terminal, broker: FakeBroker) -> None:
-    """What is sent is the public key alone."""
+    """What is sent is the public key alone, and the proof of the call names it."""
     broker.on("POST /v1/credentials", sealing(made))
     assert bot.json("request", *ASK, "--seal") == CLEAR
     (call,) = broker.made("POST /v1/credentials")
     assert call.json["seal_to"].keys() == {"kty", "crv", "x", "y"}
+    assert call.proof["seal_jkt"] == ECKey.import_key(call.json["seal_to"]).thumbprint()
 
 
 def test_each_command_has_a_key_of_its_own(bot: Terminal, broker: FakeBroker) -> None:
@@ -165,6 +166,7 @@ def test_run_needs_no_flag_where_sealing_is_demanded(bot: Terminal, broker: Fake
     first, second = broker.made("POST /v1/credentials")
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
     assert "seal_to" not in first.json and "seal_to" in second.json
+    assert "seal_jkt" not in first.proof and "seal_jkt" in second.proof
 
 
 @pytest.mark.parametrize("how", ["to another key", "for another lease", "no JWE"])

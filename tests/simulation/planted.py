@@ -16,6 +16,7 @@ from valetkey.flows import issue as issuing
 from valetkey.flows import renew as renewing
 from valetkey.flows import sweep as sweeping
 from valetkey.flows.recording import lease_fact
+from valetkey.flows.sealing import Made
 from valetkey.flows.verdicts import Issued, Order, Refused, Verdict, Waiting
 from valetkey.ports import Broker, Minted, Presence, Renewed, Standing, Transaction
 from valetkey.testing.sim_locks import Key
@@ -35,7 +36,7 @@ def mints_before_it_commits(
     if not isinstance(verdict, Order):
         return _answered(verdict)
     with broker.store.transaction() as tx:
-        lease, problem = issuing._activate(broker, tx, verdict, minted)
+        lease, problem = issuing._activate(broker, tx, verdict, Made(minted))
     if problem is not None:
         raise problem
     return Issued(lease, minted.secret)

@@ -52,9 +52,12 @@ class DpopKey:
         return self._key.thumbprint()
 
     def make_proof(
-        self, method: str, url: str, access_token: str | None = None, nonce: str | None = None
+        self, method: str, url: str, access_token: str | None = None, **more: str | None
     ) -> str:
-        """A fresh proof for one request: its method, URL without query, access token and nonce."""
+        """A fresh proof for one request: its method, URL without query, and access token.
+
+        `more` are further claims, like `nonce`; those that are None are left out.
+        """
         claims: dict[str, object] = {
             "jti": secrets.token_urlsafe(16),
             "htm": method,
@@ -63,8 +66,7 @@ class DpopKey:
         }
         if access_token is not None:
             claims["ath"] = _hash(access_token)
-        if nonce is not None:
-            claims["nonce"] = nonce
+        claims |= {name: value for name, value in more.items() if value is not None}
         header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": dict(self._public)}
         return jwt.encode(header, claims, self._key, algorithms=["ES256"])
 

@@ -14,6 +14,7 @@ from valetkey.agentside.dpop import DpopKey
 from valetkey.agentside.files import read_json, write_private_json
 from valetkey.agentside.identity import ProofSource
 from valetkey.agentside.wire import Answer, Refusal, Wire
+from valetkey.core.sealing import seal_to
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 SPARE = 20.0
@@ -80,9 +81,10 @@ class Session:
     def _send(self, method: str, path: str, json: object, headers: Mapping[str, str]) -> Answer:
         token = self.access_token()
         url = self.base_url + path
+        named = _sealed_to(json)
 
         def sent(nonce: str | None) -> Answer:
-            proof = self._key.make_proof(method, url, token, nonce)
+            proof = self._key.make_proof(method, url, token, nonce=nonce, seal_jkt=named)
             signed = {"Authorization": f"DPoP {token}", "DPoP": proof, **headers}
             return self.wire.send(method, url, signed, json=json)
 
@@ -141,3 +143,13 @@ class Session:
     def _purpose(self) -> str:
         what = f"{self.base_url}\n{self._key.thumbprint}\n{self._source.name}"
         return hashlib.sha256(what.encode()).hexdigest()
+
+
+def _sealed_to(body: object) -> str | None:
+    """The key that a body asks to have its answer sealed to: its proof says so too, by name.
+
+    So nobody on the way can put another key in its place, or take it away.
+    """
+    if not isinstance(body, Mapping) or "seal_to" not in body:
+        return None
+    return seal_to(body["seal_to"]).thumbprint

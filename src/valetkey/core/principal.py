@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from valetkey.core.detail import Detail
-from valetkey.core.errors import OutsideToken
+from valetkey.core.errors import InvalidDpopProof, OutsideToken
 from valetkey.core.scope import Scope
 
 Kind = Literal["agent", "person", "ci"]
@@ -37,6 +37,8 @@ class Caller:
     and `fresh_for` the object that login was made for. `token_id` is the token's `jti`. With
     `details` the token is good for those asks only. With `x5t` the token is bound to the client
     certificate of that thumbprint instead (RFC 8705), and `jkt` is that of the certificate's key.
+    `seals_to` is the thumbprint of the key that the proof of this request says its answer is to
+    be sealed to, if it says so.
     """
 
     kind: Kind
@@ -55,6 +57,7 @@ class Caller:
     rule: str | None = None
     details: tuple[Detail, ...] = ()
     x5t: str | None = None
+    seals_to: str | None = None
 
     @property
     def subject(self) -> str:
@@ -65,6 +68,11 @@ class Caller:
         """Raise OutsideToken when the token was given for other asks than this one."""
         if self.details and not any(x.covers(task_id, scope, ttl) for x in self.details):
             raise OutsideToken()
+
+    def signed_for(self, thumbprint: str | None) -> None:
+        """Raise InvalidDpopProof when the proof was made for sealing to another key than this."""
+        if self.seals_to is not None and self.seals_to != thumbprint:
+            raise InvalidDpopProof("the proof names another key to seal to than the request")
 
     def is_whole(self) -> None:
         """Raise OutsideToken when the token was given for certain asks, and so for nothing else."""

@@ -54,6 +54,7 @@ def request_credential(
     """
     with refusals_about(ask.task_id):
         within_token(caller, ask)
+        caller.signed_for(ask.seal_to.thumbprint if ask.seal_to else None)
         if redeliver is not None:
             _end_lost(broker, caller, ask, redeliver)
         return issue(broker, lambda tx: _first(broker, tx, caller, ask, redeliver))

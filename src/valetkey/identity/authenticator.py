@@ -120,7 +120,7 @@ class Authenticator:
             return caller
         proof = verify_dpop(self._sent(dpop, method, url), now, token, caller.jkt)
         spend_with(self._behind.uses, caller.token_id, (proof.jkt, proof.jti), proof.until)
-        return caller
+        return caller if proof.seals_to is None else replace(caller, seals_to=proof.seals_to)
 
     def exchange(
         self, form: Mapping[str, str], dpop: Sequence[str], url: str, peer: Peer = NOBODY

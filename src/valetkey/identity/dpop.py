@@ -53,11 +53,16 @@ class Sent:
 
 @dataclass(frozen=True)
 class DpopProof:
-    """A proof that passed: the thumbprint of its key (RFC 7638), its id and when it was made."""
+    """A proof that passed: the thumbprint of its key (RFC 7638), its id and when it was made.
+
+    `seals_to` is what its claim `seal_jkt` says: the key that the answer is to be sealed to. It is
+    a claim of our own (RFC 9449 section 4.2 lets there be more), and may be left out.
+    """
 
     jkt: str
     jti: str
     made_at: datetime
+    seals_to: str | None = None
 
     @property
     def until(self) -> datetime:
@@ -111,7 +116,8 @@ def _open(header: str) -> tuple[DpopProof, VerifiedClaims]:
     key = _own_key(jws)
     claims = verified_claims(jws, key)
     made_at = datetime.fromtimestamp(min(instant(claims, "iat"), 2**33), UTC)
-    return DpopProof(key.thumbprint, text(claims, "jti"), made_at), claims
+    seals_to = text(claims, "seal_jkt") if "seal_jkt" in claims else None
+    return DpopProof(key.thumbprint, text(claims, "jti"), made_at, seals_to), claims
 
 
 def _own_key(jws: UnverifiedJws) -> VerifyingKey:

@@ -130,6 +130,13 @@ class Issuer(Section):
     replay: Literal["jti", "token_hash", "reusable_until_exp"] | None = Field(
         None, description="What makes its proofs once-only, if not the platform's."
     )
+    rate: float | None = Field(
+        None, ge=0.1, description="Tokens per second for all its identities, on average."
+    )
+    burst: int = Field(60, ge=1, le=8000, description="The same at once.")
+    at_once: int = Field(
+        8, ge=1, le=100, description="Requests that may wait for its keys or cluster, per replica."
+    )
     checked: dict[str, str] = Field({}, description="Claims that must have exactly this value.")
     informative: tuple[str, ...] = Field((), description="Claims known to need no check.")
     uncheckable: tuple[str, ...] = Field(

@@ -12,7 +12,7 @@ import pytest
 from joserfc.jwk import ECKey
 
 from tests.api.hall import Hall
-from tests.api.test_oauth import ID_TOKEN, form, login
+from tests.api.test_oauth import ID_TOKEN, form, job, login, now
 from tests.api.test_real_database import at_once
 from tests.faults.rows import row
 from valetkey.core.admission import Ceilings, Rate
@@ -130,16 +130,40 @@ def test_a_real_database_holds_a_client_to_its_rate(live: Hall) -> None:
     assert 429 in [start(live).status_code for _ in range(8)]
 
 
-def test_tokens_are_asked_for_at_a_rate_too(hall: Hall) -> None:
-    """The fifth exchange at once of a proven workload: 429 in the words of RFC 6749, one fact."""
-    told: list[str] = []
+def telling(hall: Hall, told: list[str]) -> None:
+    """Have this hall tell of its tokens as a real installation does."""
 
     def tell(given: Any) -> None:
         told.append(given.issuer)
         tell_exchange(hall.stage.broker, given.caller, given.issuer, given.unaccounted)
 
-    behind = replace(hall.authenticator._behind, told=tell)
-    hall.authenticator._behind = behind
+    hall.authenticator._behind = replace(hall.authenticator._behind, told=tell)
+
+
+def test_one_issuers_tokens_have_a_rate_and_anothers_have_their_own(hall: Hall) -> None:
+    """Two at once for all people together; jobs are not held up, and time brings the next."""
+    limits = replace(hall.stage.broker.limits, rate=None, issuer_rates={"people": Rate(1, 2)})
+    hall.stage.broker = replace(hall.stage.broker, limits=limits)
+    telling(hall, [])
+
+    def person(name: str) -> Any:
+        proof = hall.issuers["people"].sign(now(hall), {"sub": name, "aud": "valetkey-cli"})
+        return hall.exchange(form(proof, ID_TOKEN), ECKey.generate_key("P-256"))
+
+    answered = [person(name) for name in ("ann", "ben", "cy")]
+    assert [answer.status_code for answer in answered] == [200, 200, 429]
+    assert answered[-1].json()["code"] == "rate_limited"
+    (fact,) = hall.facts(outcome="rate_limited")
+    assert fact.fact.body == {"about": "POST /oauth2/token", "limit": "issuer"}
+    assert hall.exchange(form(job(hall)), ECKey.generate_key("P-256")).status_code == 200
+    hall.stage.pass_time(timedelta(seconds=1))
+    assert person("cy").status_code == 200
+
+
+def test_tokens_are_asked_for_at_a_rate_too(hall: Hall) -> None:
+    """The fifth exchange at once of a proven workload: 429 in the words of RFC 6749, one fact."""
+    told: list[str] = []
+    telling(hall, told)
     answered = []
     for _ in range(5):
         sent = form(login(hall), ID_TOKEN)

@@ -14,6 +14,7 @@ from valetkey.core.errors import NotReady, UntrustedIssuer
 from valetkey.core.trust import IssuerRecord
 from valetkey.identity.jose import BadToken
 from valetkey.identity.jwks import KeySource, Pace, keys_of
+from valetkey.identity.oidc import Outside, ProofReader
 from valetkey.testing.issuer import Answer, public_jwk
 
 
@@ -34,13 +35,12 @@ def source(place: Place, ticks: Callable[[], float], pace: Pace | None = None) -
 
 def test_fifty_threads_cause_one_fetch(place: Place) -> None:
     """They share it, and all of them get their token verified."""
-    replica = place.replica()
+    reader = ProofReader.of([place.record()], {"workloads": Outside(at_once=50)})
     held = threading.Event()
     place.workloads.answer = Answer(after=held)
     tokens = [place.bot() for _ in range(50)]
     now = place.time.now()
     with ThreadPoolExecutor(50) as pool:
-        reader = replica._exchange.reader
         results = [pool.submit(reader.read, token, "jkt", now) for token in tokens]
         held.set()
         assert all(result.result().subject for result in results)

@@ -65,7 +65,7 @@ def test_a_platform_needs_little_to_be_registered(tmp_path: Path, platform: str)
     (record,) = registered.issuers
     assert record.platform == platform
     assert record.algorithms
-    assert ("here" in registered.outside) == (platform == "kubernetes")
+    assert (registered.outside["here"].vouch is not None) == (platform == "kubernetes")
     assert ProofReader.of(registered.issuers, registered.outside)
 
 
@@ -76,6 +76,15 @@ def test_what_is_given_beats_the_platforms_habit(tmp_path: Path) -> None:
     (record,) = registered_of(settings(tmp_path, issuer)).issuers
     assert record.algorithms == {"ES256"}
     assert (record.max_age.seconds, record.max_life.seconds, record.replay) == (60, 120, "jti")
+
+
+def test_how_many_may_wait_for_an_issuer_is_said_by_it(tmp_path: Path) -> None:
+    """Eight, unless it says otherwise; with a cluster too."""
+    for platform in ("gitlab", "kubernetes"):
+        issuer = {**shortest(tmp_path)[platform], "platform": platform}
+        assert registered_of(settings(tmp_path, issuer)).outside["here"].at_once == 8
+        more = registered_of(settings(tmp_path, {**issuer, "at_once": 20}))
+        assert more.outside["here"].at_once == 20
 
 
 WRONG: dict[str, tuple[str, dict[str, object]]] = {

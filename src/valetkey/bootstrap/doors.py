@@ -44,11 +44,7 @@ def registered_of(settings: Settings) -> Registered:
             ResourceServer(server.client_id, server.audience, _jwks(server.jwks_file))
             for server in settings.resource_servers
         ),
-        outside={
-            one.name: _outside(one, settings.server)
-            for one in settings.issuers
-            if one.cluster or one.x509_bundle_file
-        },
+        outside={one.name: _outside(one, settings.server) for one in settings.issuers},
     )
 
 
@@ -139,6 +135,7 @@ def _by_certificate_only(issuer: Issuer) -> bool:
 def _outside(issuer: Issuer, server: Server) -> Outside:
     """What stands behind an issuer; raises ValueError for what could never be of use."""
     behind = _cluster(issuer.cluster) if issuer.cluster else Outside()
+    behind = replace(behind, at_once=issuer.at_once)
     if issuer.x509_bundle_file is None:
         return behind
     if server.tls_certificate_file is None:

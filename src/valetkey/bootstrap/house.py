@@ -314,6 +314,9 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         ceilings=Ceilings(most.leases_per_task, most.leases_per_agent, per_target, in_all),
         rate=Rate(most.rate, most.burst),
+        issuer_rates={
+            one.name: Rate(one.rate, one.burst) for one in settings.issuers if one.rate is not None
+        },
         deepest_task=most.deepest_task,
         open_tasks=most.open_tasks,
         leak_ends_siblings=settings.leaks.end_siblings,

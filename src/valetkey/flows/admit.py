@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from valetkey.core.admission import Rate
 from valetkey.core.errors import MinterUnavailable, RateLimited
 from valetkey.core.kill import Reach
 from valetkey.core.principal import Principal
@@ -19,13 +20,26 @@ def pace(broker: Broker, principal: Principal, door: str = "api") -> None:
     The principal must be proven: what strangers say of themselves takes nothing from anybody.
     Raises RateLimited.
     """
-    rate = broker.limits.rate
-    if rate is None:
-        return
-    wait = broker.store.admit(f"{door} {principal}", rate)
+    if broker.limits.rate is not None:
+        _take(broker, f"{door} {principal}", broker.limits.rate, "rate")
+
+
+def pace_issuer(broker: Broker, issuer: str) -> None:
+    """Take one token from the bucket that all identities of an issuer share, if it has a rate.
+
+    `issuer` is the record's name. It comes after the principal's own bucket, so that one alone
+    cannot empty it. Raises RateLimited.
+    """
+    rate = broker.limits.issuer_rates.get(issuer)
+    if rate is not None:
+        _take(broker, f"issuer {issuer}", rate, "issuer")
+
+
+def _take(broker: Broker, bucket: str, rate: Rate, limit: str) -> None:
+    wait = broker.store.admit(bucket, rate)
     if wait is not None:
         again = _rounded(wait)
-        raise RateLimited("Too many requests.", retry_after=again, extra={"limit": "rate"})
+        raise RateLimited("Too many requests.", retry_after=again, extra={"limit": limit})
 
 
 def make_room(broker: Broker, tx: Transaction, reach: Reach) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from valetkey.core.errors import RateLimited
 from valetkey.core.facts import Fact, FactKind
 from valetkey.core.principal import Caller
-from valetkey.flows.admit import pace
+from valetkey.flows.admit import pace, pace_issuer
 from valetkey.flows.recording import record_refusal
 from valetkey.ports import Broker
 
@@ -29,6 +29,8 @@ def tell_exchange(
 ) -> bool:
     """One fact for every token, or for a proven principal that asks for them too often.
 
+    Its issuer may have a rate too.
+
     `issuer` is the record's name, `unaccounted` the claims of which it says nothing, `noted` what
     tells which job or pod it was. Whether the identity was seen in two places at once, for the
     first time in a while: that is a fact too, and stops nobody. Raises RateLimited, which is on
@@ -36,6 +38,7 @@ def tell_exchange(
     """
     try:
         pace(broker, caller.principal, "exchange")
+        pace_issuer(broker, issuer)
     except RateLimited as fast:
         record_refusal(broker, caller, fast, "POST /oauth2/token")
         raise

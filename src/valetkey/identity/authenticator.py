@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from valetkey.core.errors import BrokerError, StoreUnavailable, Unauthenticated
+from valetkey.core.errors import BrokerError, RateLimited, StoreUnavailable, Unauthenticated
 from valetkey.core.peer import NOBODY, Peer
 from valetkey.core.principal import Caller
 from valetkey.core.tokens import OurToken
@@ -17,6 +17,7 @@ from valetkey.identity.client_assertion import ClientAssertions
 from valetkey.identity.client_certificate import ClientCertificates, check_holder
 from valetkey.identity.client_credentials import CLIENT_CREDENTIALS, ClientCredentials
 from valetkey.identity.details import echoed
+from valetkey.identity.doorstep import Waits
 from valetkey.identity.dpop import Sent, verify_dpop
 from valetkey.identity.exchange import GRANT_TYPE, JWT_BEARER, Exchange, Exchanged, Trust
 from valetkey.identity.jose import instant
@@ -65,7 +66,10 @@ class Behind:
 
 
 class Authenticator:
-    """Turns proofs into callers, at one external URL. Safe for threads; keeps no state."""
+    """Turns proofs into callers, at one external URL. Safe for threads.
+
+    It keeps nothing but which keys were told to wait, for a while and for this replica alone.
+    """
 
     def __init__(self, url: str, keys: OurKeys, registered: Registered, behind: Behind) -> None:
         """`url` is the external base URL, without a trailing slash: `iss` and `aud` of tokens.
@@ -76,6 +80,7 @@ class Authenticator:
         if any(rule.issuer not in names for rule in registered.rules):
             raise ValueError("a trust rule names no registered issuer of kind ci")
         self._url = url.rstrip("/")
+        self._waits = Waits()
         self._keys = keys
         self._behind = behind
         self._tokens = AccessTokens(self._url, keys)
@@ -132,9 +137,13 @@ class Authenticator:
         grant = self._grants.get(need(form, "grant_type"))
         if grant is None:
             raise malformed("this grant is not offered", "unsupported_grant_type")
-        sent = replace(self._sent(dpop, "POST", url), peer=peer)
+        sent = replace(self._sent(dpop, "POST", url), peer=peer, waits=self._waits)
         exchanged = grant(form, sent, self._behind.now())
-        self._behind.told(exchanged)
+        try:
+            self._behind.told(exchanged)
+        except RateLimited as fast:
+            self._waits.told(exchanged.caller.jkt, fast)
+            raise
         return exchanged.response
 
     def _sent(self, dpop: Sequence[str], method: str, url: str) -> Sent:

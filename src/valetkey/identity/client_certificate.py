@@ -53,6 +53,8 @@ class ClientCertificates:
         dpop = bound_key(sent, now) if sent.proofs else None
         try:
             svid = self.reader.read(sent.peer, now)
+            if sent.waits is not None:
+                sent.waits.check(svid.jkt)
             agent = self.bindings.binding_for(svid.record.name, {"sub": svid.subject})
             caller = as_agent(_caller(svid, dpop, now), agent)
             assert agent is not None

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from valetkey.core.errors import BrokerError, ClockSkew, InvalidDpopProof, KeyMismatch
 from valetkey.core.peer import NOBODY, Peer
+from valetkey.identity.doorstep import Waits
 from valetkey.identity.jose import (
     BadToken,
     UnverifiedJws,
@@ -41,7 +42,7 @@ class Sent:
     """One request as it reached us: its DPoP headers, method, URL, and who sent it over TLS.
 
     The URL is built from the configured external address, never from Host or X-Forwarded-*.
-    With `nonces` the proof must hold one of them.
+    With `nonces` the proof must hold one of them; `waits` are of keys that ask for tokens.
     """
 
     proofs: Sequence[str]
@@ -49,6 +50,7 @@ class Sent:
     url: str
     nonces: Nonces | None = None
     peer: Peer = NOBODY
+    waits: Waits | None = None
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,16 @@ def verify_dpop(
 def bound_key(sent: Sent, now: datetime) -> DpopProof:
     """The proof of a token request, whose key the token is to be bound to (RFC 9449 section 5).
 
-    Raises what `verify_dpop` raises, told as `invalid_dpop_proof`.
+    Raises what `verify_dpop` raises, told as `invalid_dpop_proof`, and RateLimited for a key that
+    was told to come again later: before anything else is looked at.
     """
     try:
-        return verify_dpop(sent, now)
+        proof = verify_dpop(sent, now)
     except BrokerError as because:
         raise refused(because, "invalid_dpop_proof") from None
+    if sent.waits is not None:
+        sent.waits.check(proof.jkt)
+    return proof
 
 
 def _open(header: str) -> tuple[DpopProof, VerifiedClaims]:

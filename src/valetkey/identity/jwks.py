@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ import httpx2
 
 from valetkey.core.errors import NotReady
 from valetkey.core.trust import IssuerRecord
+from valetkey.identity.doorstep import Places
 from valetkey.identity.jose import BadToken, VerifyingKey, strict_object, verifying_key
 from valetkey.identity.platforms import PROFILES
 
@@ -122,12 +124,15 @@ class KeySource:
         pace: Pace = Pace(),
         fetch: Callable[[str], bytes] = fetch_bounded,
         monotonic: Callable[[], float] = time.monotonic,
+        places: Places | None = None,
     ) -> None:
+        """`places` bound how many wait for one fetch; without them all do."""
         self._url = record.jwks_uri or record.jwks_file
         self._use = PROFILES[record.platform].key_use
         self._pace = pace
         self._fetch = fetch if record.jwks_file is None else read_file
         self._monotonic = monotonic
+        self._waiting = places.taken if places is not None else nullcontext
         self._keys: Keys = {} if record.jwks is None else keys_of(record.jwks, self._use)
         self._good_at = float("-inf")
         self._tried_at = float("-inf")
@@ -136,18 +141,21 @@ class KeySource:
     def key(self, kid: str) -> VerifyingKey:
         """The key of this id.
 
-        Raises BadToken when the issuer has no such key, NotReady when we have no keys of it.
+        Raises BadToken when the issuer has no such key, NotReady when we have no keys of it or
+        when too many wait for them.
         """
         if self._url is None:
             return _pick(self._keys, kid)
         if self._too_old(self._pace.keep):
-            self._refresh(self._url, wait=True)
+            with self._waiting():
+                self._refresh(self._url, wait=True)
         elif self._too_old(self._pace.ttl):
             self._refresh(self._url, wait=False)
         if self._too_old(self._pace.keep):
             raise NotReady("the issuer's keys cannot be fetched", retry_after=self._pace.retry)
         if kid not in self._keys:
-            self._refresh(self._url, wait=True)
+            with self._waiting():
+                self._refresh(self._url, wait=True)
         return _pick(self._keys, kid)
 
     def _too_old(self, seconds: float) -> bool:

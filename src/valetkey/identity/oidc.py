@@ -22,6 +22,7 @@ from valetkey.core.errors import (
 from valetkey.core.spiffe import authority_of
 from valetkey.core.trust import IssuerRecord
 from valetkey.identity.authorities import TrustBundle
+from valetkey.identity.doorstep import Places
 from valetkey.identity.jose import (
     BadToken,
     UnverifiedJws,
@@ -82,11 +83,13 @@ class Outside:
 
     `vouch` raises Unauthenticated, or NotReady when nobody can be asked. `bundle` holds the X.509
     authorities of a trust domain, whose workloads then prove themselves by certificate as well.
+    `at_once` is how many of our threads may wait for keys or for whoever vouches.
     """
 
     fetch: Callable[[str], bytes] = fetch_bounded
     vouch: Callable[[VerifiedProof], None] | None = None
     bundle: TrustBundle | None = None
+    at_once: int = 8
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Source:
 
     record: IssuerRecord
     keys: KeySource
+    places: Places
     vouch: Callable[[VerifiedProof], None] | None = None
     bundle: TrustBundle | None = None
 
@@ -109,8 +113,9 @@ class Source:
             raise ValueError(
                 f"issuer {record.name}: only trust domains of SPIFFE have certificates"
             )
-        keys = KeySource(record, fetch=outside.fetch)
-        return cls(record, keys, outside.vouch, outside.bundle)
+        places = Places(outside.at_once)
+        keys = KeySource(record, fetch=outside.fetch, places=places)
+        return cls(record, keys, places, outside.vouch, outside.bundle)
 
 
 class ProofReader:
@@ -166,7 +171,8 @@ class ProofReader:
         _check_accounts(claims, record)
         proof = VerifiedProof(record, claims, token)
         if source.vouch is not None:
-            source.vouch(proof)
+            with source.places.taken():
+                source.vouch(proof)
         return proof
 
     def _select(self, unverified_claims: Mapping[str, object]) -> Source:

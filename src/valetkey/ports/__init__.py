@@ -311,6 +311,7 @@ class Limits:
     `ends_at_once` is how many credentials of one target are ended at the same time (the width of
     its lane); only estimates are made of it. `deepest_task` is how many tasks may stand above one,
     `open_tasks` how many an agent may have opened that are open: ending them is one transaction.
+    `issuer_rates` are of tokens given, by the issuer's name, to all its identities together.
     """
 
     longest_task: timedelta = timedelta(hours=8)
@@ -330,6 +331,7 @@ class Limits:
     ends_at_once: int = 8
     deepest_task: int = 3
     open_tasks: int = 500
+    issuer_rates: Mapping[str, Rate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

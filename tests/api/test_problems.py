@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from tests.api.hall import Hall
 from valetkey.core import errors
 from valetkey.core.errors import BrokerError, catalogue
-from valetkey.web.problems import STATUS, problem
+from valetkey.identity import oauth
+from valetkey.web.problems import STATUS, oauth_error, problem
 
 PUBLIC = {
     "/healthz",
@@ -44,6 +46,35 @@ def test_every_problem_has_its_members(error: type[BrokerError]) -> None:
     assert ("retry_after" in json.loads(bytes(plain.body))) == waits
     assert ("Retry-After" in plain.headers) == waits
     assert ("WWW-Authenticate" in plain.headers) == (plain.status_code == 401)
+
+
+OAUTH = {
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "invalid_dpop_proof",
+    "use_dpop_nonce",
+    "access_denied",
+    "temporarily_unavailable",
+}
+"""RFC 6749 section 5.2, RFC 9449, and what RFC 6749 section 4.1.2.1 calls our own faults."""
+
+
+@pytest.mark.parametrize("word", ["invalid_grant", "invalid_client", "invalid_request"])
+@pytest.mark.parametrize("error", catalogue(), ids=lambda error: error.code)
+def test_every_refusal_is_told_in_words_of_oauth(error: type[BrokerError], word: Any) -> None:
+    """A word of the standard, our code beside it, and what to do; 401 for a bad client only."""
+    because = oauth.refused(error(), word)
+    told = oauth_error(because)
+    body = json.loads(bytes(told.body))
+    assert body["error"] in OAUTH
+    assert (body["code"], body["next_action"]) == (error.code, error.next_action)
+    assert body["error_description"]
+    if body["error"] == "temporarily_unavailable":
+        assert told.status_code in {429, *range(500, 600)}
+    else:
+        assert told.status_code == (401 if body["error"] == "invalid_client" else 400)
+    assert ("Retry-After" in told.headers) == (told.status_code in {429, 503, 504})
 
 
 def test_extra_members_never_replace_the_problems_own() -> None:

@@ -142,11 +142,11 @@ def test_a_refusal_exits_1_and_says_code_reason_and_next_action(
     code: int,
 ) -> None:
     """Whatever is refused: exit 1, the words on stderr, one JSON document on stdout."""
-    broker.on(route, (403, problem("denied_by_policy", 403, decision_id="decision_9")))
+    broker.on(route, (403, problem("outside_boundary", 403, decision_id="decision_9")))
     done = _refused(person, bot, argv).run(*argv, "--json")
     assert done.exit_code == 1
-    assert json.loads(done.stdout)["refused"]["code"] == "denied_by_policy"
-    for word in ("denied_by_policy", "why denied_by_policy", "what to do about", "decision_9"):
+    assert json.loads(done.stdout)["refused"]["code"] == "outside_boundary"
+    for word in ("outside_boundary", "why outside_boundary", "what to do about", "decision_9"):
         assert word in done.stderr
 
 

@@ -145,8 +145,6 @@ def problem_of(no: Any) -> dict[str, object]:
         "retry_after": no.retry_after,
         "decision_id": no.decision_id,
     }
-    if no.code == "token_expired" and no.extra.get("error"):  # at the exchange: the proof itself
-        problem["next_action"] = "Log in again (`valetkey login`), or give a fresh identity token."
     given = {name: value for name, value in problem.items() if value not in (None, "")}
     return {**given, **no.extra}
 

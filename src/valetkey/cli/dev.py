@@ -65,7 +65,7 @@ def up(
         else:
             _foreground(screen, data, not_durable, no_profile)
     except (AlreadyUp, NotReady) as refused:
-        code = "already_up" if isinstance(refused, AlreadyUp) else "not_ready"
+        code = "already_up" if isinstance(refused, AlreadyUp) else "not_up"
         screen.refused({"code": code, "detail": str(refused)})
         ctx.exit(REFUSED)
 

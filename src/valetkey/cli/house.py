@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from valetkey.cli.desk import UNREACHABLE, USAGE
+from valetkey.cli.next_actions import INSTEAD
 from valetkey.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -62,5 +63,6 @@ def with_settings(screen: Screen, config: Path | None, run: Callable[[Settings],
         screen.aside(f"the configuration names something that cannot be used: {wrong}")
         return USAGE
     except BrokerError as away:
-        screen.refused({"code": away.code, "detail": away.detail, "next_action": away.next_action})
+        now = INSTEAD.get(away.code, away.next_action)
+        screen.refused({"code": away.code, "detail": away.detail, "next_action": now})
         return UNREACHABLE

@@ -15,9 +15,17 @@ from typing import Any
 
 import click
 
+from valetkey.cli.next_actions import next_action
+
 Twig = tuple[str, "list[Twig]"]
 """One line of a tree, and what hangs on it."""
 _WIDE = 400
+_LINES = (
+    ("detail", "why"),
+    ("retry_after", "retry_after"),
+    ("next_action", "next"),
+    ("decision_id", "id"),
+)
 _HIDDEN = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
 
 
@@ -105,14 +113,15 @@ class Screen:
 
     def refused(self, problem: Mapping[str, object]) -> None:
         """A refusal: its code, why, and what to do now, to stderr; the same as JSON to stdout."""
-        click.echo(f"refused: {clean(problem.get('code'))}", err=True)
-        for name, label in (("detail", "why"), ("next_action", "next"), ("decision_id", "id")):
-            if problem.get(name):
-                click.echo(f"  {label}: {clean(problem[name])}", err=True)
-        if problem.get("nearest"):
-            click.echo(f"  instead: {clean(instead(problem['nearest']))}", err=True)
+        told = {**problem, "next_action": next_action(problem)}
+        click.echo(f"refused: {clean(told.get('code'))}", err=True)
+        for name, label in _LINES:
+            if told.get(name):
+                click.echo(f"  {label}: {clean(told[name])}", err=True)
+        if told.get("nearest"):
+            click.echo(f"  instead: {clean(instead(told['nearest']))}", err=True)
         if self.as_json:
-            self.document({"refused": dict(problem)})
+            self.document({"refused": told})
 
     def _table(self, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
         from rich.console import Console

@@ -124,20 +124,21 @@ def main() -> int:
         signs_with_its_key(session, server.issuer).fetch_token(
             server.token_endpoint, grant_type="client_credentials"
         )
-        task = _told(session, f"{url}/v1/tasks", purpose="try", scopes=[sys.argv[1]], ttl=300)
+        task = told(session, f"{url}/v1/tasks", purpose="try", scopes=[sys.argv[1]], ttl=300)
         try:
             ask = {"task": task["id"], "scope": sys.argv[1], "ttl": 120, "reason": "try"}
-            got = _told(session, f"{url}/v1/credentials", **ask)
+            got = told(session, f"{url}/v1/credentials", **ask)
             print(f"{got['credential']['type']} until {got['lease']['expires_at']}")
         finally:
-            _told(session, f"{url}/v1/tasks/{task['id']}/end")
+            told(session, f"{url}/v1/tasks/{task['id']}/end")
     except requests.HTTPError as refused:
         print(refused.response.json()["next_action"], file=sys.stderr)
         return 1
     return 0
 
 
-def _told(session: OAuth2Session, url: str, **body: Any) -> Any:
+def told(session: OAuth2Session, url: str, **body: Any) -> Any:
+    """What a POST is answered; raises requests.HTTPError for a refusal."""
     headers = {"Idempotency-Key": secrets.token_urlsafe(12)}
     answer = session.post(url, json=body, headers=headers, timeout=60)
     answer.raise_for_status()

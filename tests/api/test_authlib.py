@@ -251,29 +251,41 @@ def test_the_protected_resource_says_whom_to_ask(hall: Hall) -> None:
     assert discovered(told["authorization_servers"][0]).issuer == hall.url
 
 
-def test_the_example_gets_a_credential_and_ends_its_task(hall: Hall, tmp_path: Path) -> None:
-    """`examples/oauth_client.py` as a process, with nothing but an address and a key file."""
-    key = tmp_path / "bot.key.json"
+def example(hall: Hall, folder: Path, name: str, scope: str) -> subprocess.CompletedProcess[str]:
+    """Run an example as a process, with an address and files, and nothing else."""
+    key, token = folder / "bot.key.json", folder / "identity.jwt"
     key.write_text(json.dumps(KEY.as_dict(private=True)))
+    token.write_text(pod(hall))
     env = {"PATH": os.environ["PATH"], "VALETKEY_URL": hall.url, "AGENT": "refund-bot"}
-    done = subprocess.run(
-        [sys.executable, oauth_client.__file__, SCOPE],
-        env={**env, "AGENT_KEY_FILE": str(key)},
+    files = {"AGENT_KEY_FILE": str(key), "VALETKEY_IDENTITY_TOKEN_FILE": str(token)}
+    return subprocess.run(
+        [sys.executable, str(Path(oauth_client.__file__).with_name(f"{name}.py")), scope],
+        env={**env, **files},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+
+
+def ended_and_minted(hall: Hall) -> tuple[int, int]:
+    """How many tasks have ended, and credentials were made."""
+    kinds = [entry.fact.kind for entry in hall.facts()]
+    return kinds.count(FactKind.TASK_ENDED), kinds.count(FactKind.LEASE_MINTED)
+
+
+@pytest.mark.parametrize("name", ["oauth_client", "token_exchange", "one_ask"])
+def test_an_example_gets_a_credential_and_ends_its_task(
+    hall: Hall, tmp_path: Path, name: str
+) -> None:
+    """As people would run it; and what is refused says what to do."""
+    before = ended_and_minted(hall)
+    done = example(hall, tmp_path, name, SCOPE)
     assert done.returncode == 0, done.stderr
-    assert " until " in done.stdout
-    assert [x.fact.kind for x in hall.facts()][-1] in {FactKind.TASK_ENDED, FactKind.LEASE_ENDED}
-    refused = subprocess.run(
-        [sys.executable, oauth_client.__file__, "orders-db:read{region=mars}"],
-        env={**env, "AGENT_KEY_FILE": str(key)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    first, *more = done.stdout.splitlines()
+    assert " until " in first
+    assert more == (["outside_token"] if name == "one_ask" else [])
+    assert ended_and_minted(hall) == (before[0] + 1, before[1] + 1)
+    refused = example(hall, tmp_path, name, "orders-db:read{region=mars}")
     assert refused.returncode == 1
     assert refused.stderr.strip() == InvalidParameter.next_action

@@ -44,6 +44,7 @@ OWN: Final[Mapping[str, str]] = {
     "unreachable": "Check the profile's address and the network, then run the command again.",
     "login_failed": "Run the command again, and finish the login in the browser.",
     "not_approved": "Nothing was changed; run the command again to decide otherwise.",
+    "not_given": "Nothing was given; run the command again to decide otherwise.",
     "not_up": "Look into the log that the reason names.",
     "already_up": "Use the stack that runs (`valetkey dev status`), or end it first.",
 }

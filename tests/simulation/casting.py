@@ -20,7 +20,7 @@ from valetkey.flows.end_task import end_task
 from valetkey.flows.kill import kill, kill_now, release_kill
 from valetkey.flows.reconcile import reconcile
 from valetkey.flows.revoke import revoke_lease
-from valetkey.flows.verdicts import Issued, Waiting
+from valetkey.flows.verdicts import Answer, Issued, Sealed, Waiting
 
 TRIES = 3
 HEIGHTS = (Height.LEASE, Height.TASK, Height.AGENT, Height.TARGET, Height.EVERYTHING)
@@ -37,7 +37,7 @@ def asks(world: World, key: str) -> None:
         except BrokerError as refusal:
             world.scheduler.tell(f"is refused: {refusal}")
         else:
-            if isinstance(answer, Issued):
+            if isinstance(answer, Issued | Sealed):
                 _receives(world, answer)
                 if world.random.random() < 0.5:
                     return
@@ -58,10 +58,25 @@ def collects(world: World, key: str) -> None:
             except BrokerError as refusal:
                 world.scheduler.tell(f"is refused: {refusal}")
             else:
-                if isinstance(got, Issued):
+                if isinstance(got, Issued | Sealed):
                     _receives(world, got)
             world.broker.clock.wait(world.random.choice((0.1, 1.0, 31.0)))
         return
+
+
+def fetches(world: World) -> None:
+    """An agent that fetches its sealed answers again, wanted or not."""
+    for _ in range(2 * TRIES):
+        world.broker.clock.wait(world.random.choice((0.05, 0.1, 1.0, 31.0)))
+        with world.broker.store.transaction() as tx:
+            found = [x.id for x in tx.leases(None, None, None)][:2]
+        for lease_id in found:
+            try:
+                world.parts.fetch(world.broker, PEOPLE.bot, lease_id)
+            except BrokerError as refusal:
+                world.scheduler.tell(f"is refused: {refusal}")
+            else:
+                world.scheduler.tell("fetches the secret of", lease_id)
 
 
 def approves(world: World) -> None:
@@ -200,6 +215,8 @@ def cast(world: World) -> World:
     for name in random.sample(list(OTHERS), random.choice((0, 1, 1, 2))):
         wait = random.choice((0.0, 0.0, 0.05, 30.0))
         add(name, partial(_later, world, wait, OTHERS[name]))
+    if world.sealing:
+        add("fetcher", partial(fetches, world))
     if world.renewable:
         for name in ("renewer a", "renewer b")[: random.choice((1, 1, 2))]:
             add(name, partial(renews, world))
@@ -213,7 +230,7 @@ def _later(world: World, wait: float, play: Callable[[World], None]) -> None:
     play(world)
 
 
-def _request(world: World, ask: Ask, lost: str | None) -> Issued | Waiting:
+def _request(world: World, ask: Ask, lost: str | None) -> Answer:
     """As `request_credential`, with the world's own way to issue."""
     if lost is not None:
         requesting._end_lost(world.broker, PEOPLE.bot, ask, lost)
@@ -225,6 +242,10 @@ def _first(world: World, ask: Ask, lost: str | None, tx: object) -> object:
     return requesting._first(world.broker, tx, PEOPLE.bot, ask, lost)  # type: ignore[arg-type]
 
 
-def _receives(world: World, answer: Issued) -> None:
+def _receives(world: World, answer: Issued | Sealed) -> None:
+    lease = answer.lease
+    if isinstance(answer, Sealed) and lease.id in world.watch.delivered.get(lease.grant_id or "", ()):
+        world.scheduler.tell("receives again the secret of", lease.id)
+        return
     world.watch.hands_out(answer.lease.id)
     world.scheduler.tell("receives the secret of", answer.lease.id)

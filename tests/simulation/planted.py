@@ -17,7 +17,7 @@ from valetkey.flows import renew as renewing
 from valetkey.flows import sweep as sweeping
 from valetkey.flows.recording import lease_fact
 from valetkey.flows.sealing import Made
-from valetkey.flows.verdicts import Issued, Order, Refused, Verdict, Waiting
+from valetkey.flows.verdicts import Issued, Order, Refused, Sealed, Verdict, Waiting
 from valetkey.ports import Broker, Minted, Presence, Renewed, Standing, Transaction
 from valetkey.testing.sim_locks import Key
 from valetkey.testing.sim_store import BARRIER, SimStore, SimTransaction
@@ -84,6 +84,29 @@ def _answered(verdict: Refused | Waiting) -> Waiting:
     if isinstance(verdict, Refused):
         raise verdict.error
     return verdict
+
+
+# --- sealed answers --------------------------------------------------------------------------
+
+
+def gives_again_what_is_kept(broker: Broker, caller: Caller, lease_id: str) -> Sealed:
+    """As long as the ciphertext is there, whatever became of its lease."""
+    with broker.store.transaction() as tx:
+        kept, lease = tx.sealed(lease_id), tx.lease(lease_id)
+        if kept is None or lease is None:
+            raise BrokerError("not kept")
+        tx.record(lease_fact(FactKind.SEALED_FETCHED, lease, "issuer"))
+        return Sealed(lease, kept.sealed)
+
+
+def gives_again_what_was_active(broker: Broker, caller: Caller, lease_id: str) -> Sealed:
+    """The lease is looked at, the task and the kills are not."""
+    with broker.store.transaction() as tx:
+        kept, lease = tx.sealed(lease_id), tx.lease(lease_id, lock=True)
+        if kept is None or lease is None or lease.state is not LeaseState.ACTIVE:
+            raise BrokerError("not kept")
+        tx.record(lease_fact(FactKind.SEALED_FETCHED, lease, "issuer"))
+        return Sealed(lease, kept.sealed)
 
 
 # --- the barrier -----------------------------------------------------------------------------

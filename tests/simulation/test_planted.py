@@ -34,6 +34,14 @@ BUGS = {
         Parts(renew=planted.renews_what_it_read_before),
         {"I3", "I4", "I7", "I8"},
     ),
+    "sealed answers given for ever": (
+        Parts(fetch=planted.gives_again_what_is_kept),
+        {"I5", "I7", "I8"},
+    ),
+    "sealed answers without task and kills": (
+        Parts(fetch=planted.gives_again_what_was_active),
+        {"I7", "I8"},
+    ),
     "lost words forgotten": (Parts(sweep=planted.forgets_lost_words), {"I4"}),
 }
 

@@ -44,6 +44,9 @@ class Watch:
 
     def commits(self, tx: SimSession) -> None:
         """Just before a transaction counts."""
+        for fact in tx.facts:
+            if fact.kind is FactKind.SEALED_FETCHED:
+                self._given_again(tx, fact.lease_id or "")
         for lease in tx.own.get("leases", {}).values():
             before: Lease | None = self.store.state.leases.get(lease.id)
             facts = [x for x in tx.facts if x.lease_id == lease.id]
@@ -76,19 +79,30 @@ class Watch:
 
     def _wanted(self, lease: Lease) -> None:
         """I6, I7, I8: one at a time per grant, in an open task, under no kill, for an agent."""
+        self._nothing_over(lease, f"becomes {lease.state}")
+        others = [x for x in self.store.state.leases.values() if x.grant_id == lease.grant_id]
+        if [x for x in others if x.id != lease.id and x.state in LIVE]:
+            raise Violation(f"I6 {lease.grant_id} has two live leases")
+
+    def _given_again(self, tx: SimSession, lease_id: str) -> None:
+        """I5, I7, I8: a sealed answer is given again while its lease lives and nothing is over it."""
+        lease = tx.own.get("leases", {}).get(lease_id) or self.store.state.leases[lease_id]
+        if lease.state is not ACTIVE:
+            raise Violation(f"I5 {lease_id} is given again, and is {lease.state}")
+        self._nothing_over(lease, "is given again")
+
+    def _nothing_over(self, lease: Lease, what: str) -> None:
+        """I7, I8: in an open task, under no kill, for an agent."""
         state = self.store.state
         task, agent = state.tasks[lease.task_id or ""], state.agents[lease.agent_id or ""]
         if task.state is TaskState.ENDED:
-            raise Violation(f"I7 {lease.id} becomes {lease.state} in an ended task")
+            raise Violation(f"I7 {lease.id} {what} in an ended task")
         if lease.state is ACTIVE and agent.state is not AgentState.ACCEPTED:
-            raise Violation(f"I7 {lease.id} becomes active for an agent that is disabled")
+            raise Violation(f"I7 {lease.id} {what} for an agent that is disabled")
         reach = Reach(lease.agent_id, lease.task_id, lease.target, lease.id)
         for kill in state.kills.values():
             if kill.released_at is None and stops(kill, reach):
-                raise Violation(f"I8 {lease.id} becomes {lease.state} under {kill.id}")
-        others = [x for x in state.leases.values() if x.grant_id == lease.grant_id]
-        if [x for x in others if x.id != lease.id and x.state in LIVE]:
-            raise Violation(f"I6 {lease.grant_id} has two live leases")
+                raise Violation(f"I8 {lease.id} {what} under {kill.id}")
 
     def _within_its_ends(self, lease: Lease) -> None:
         """I7: an active lease is acted on before its task's end and that of its renewals."""

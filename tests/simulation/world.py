@@ -16,14 +16,15 @@ from valetkey.core.ids import encode_id
 from valetkey.core.lease import Lease
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
+from valetkey.core.sealing import SealTo
 from valetkey.core.task import Task
+from valetkey.flows.fetch_sealed import fetch_sealed
 from valetkey.flows.issue import issue
 from valetkey.flows.reconcile import reconcile
 from valetkey.flows.renew import renew
 from valetkey.flows.sweep import sweep
 from valetkey.flows.tick import BEFORE_SWEEP, duties_due
-from valetkey.flows.verdicts import Issued, Verdict, Waiting
-from valetkey.identity.sealing import seal
+from valetkey.flows.verdicts import Answer, Sealed, Verdict
 from valetkey.ports import Broker, Limits, Transaction
 from valetkey.testing.brokers import FakeRules, Stage, TablePolicy, small_catalogue
 from valetkey.testing.fake_clock import KeptAlarms
@@ -33,6 +34,7 @@ from valetkey.testing.sim_store import SimStore
 READ = Scope.parse("orders-db:read{region=eu}")
 WRITE = Scope.parse("orders-db:write{region=eu}")
 _RULES = FakeRules(small_catalogue(), TablePolicy())
+_KEY = SealTo("OKP", "X25519", "x" * 43)
 _LIMITS = Limits(settle=timedelta(seconds=0.05))
 
 
@@ -42,8 +44,9 @@ class Parts:
 
     store: type[SimStore] = SimStore
     sweep: Callable[..., int] = sweep
-    issue: Callable[[Broker, Callable[[Transaction], Verdict]], Issued | Waiting] = issue
+    issue: Callable[[Broker, Callable[[Transaction], Verdict]], Answer] = issue
     renew: Callable[[Broker, Caller, str], Lease] = renew
+    fetch: Callable[[Broker, Caller, str], Sealed] = fetch_sealed
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class World:
         )  # fmt: skip
         odd = Random(f"renewable 0 {seed}").random() < 0.5  # older seeds keep their stories
         self.renewable = self.back_end.cuttable and odd
+        self.sealing = Random(f"sealing 1 {seed}").random() < 0.25
         self.watch = Watch(self.store, self.back_end)
         self.broker = self._broker()
 
@@ -100,9 +104,10 @@ class World:
         self.watch.reconciled()
 
     def ask(self, scope: Scope = READ, key: str = "key") -> Ask:
-        """An ask in the first task, renewable in half of the worlds."""
+        """An ask in the first task, renewable in half of the worlds, sealed in less."""
         life = timedelta(minutes=12) if self.renewable else None
-        return Ask(self.tasks[0].id, scope, timedelta(minutes=5), "because", key, life)
+        to = _KEY if self.sealing else None
+        return Ask(self.tasks[0].id, scope, timedelta(minutes=5), "because", key, life, to)
 
     def fresh(self, person: Caller, name: str) -> Caller:
         """The same person after a login made for one object."""
@@ -140,7 +145,7 @@ class World:
             notifier=KeptAlarms(),
             new_id=_ids(),
             fingerprint=lambda part: "print",
-            seal=seal,
+            seal=lambda to, lease_id, secret: f"sealed {lease_id}",
             jitter=self.random.random,
             installation=self.back_end.installation,
             limits=_LIMITS,

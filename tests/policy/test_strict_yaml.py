@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from valetkey.policy.problems import FilesInvalid, Problem
-from valetkey.policy.strict_yaml import MAX_BYTES, Entry, Node, load_yaml, parse_yaml
+from valetkey.policy.strict_yaml import Entry, Node, load_yaml, parse_yaml
+from valetkey.policy.texts import MAX_BYTES
 
 
 def fault(text: str) -> Problem:

@@ -14,9 +14,9 @@ from pathlib import Path
 from valetkey.core.errors import BrokerError
 from valetkey.core.scope import Scope
 from valetkey.flows.agents import NewAgent, NewBinding
-from valetkey.policy.catalogue import yaml_files
 from valetkey.policy.problems import FilesInvalid, Problem
 from valetkey.policy.section import Section
+from valetkey.policy.texts import read_folder
 
 NAME = r"[a-z][a-z0-9-]{0,62}"
 EMAIL = r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}"
@@ -45,8 +45,8 @@ class AgentFile:
 def load_agents(folder: Path) -> tuple[AgentFile, ...]:
     """Read every agent of a folder. Raises FilesInvalid with all problems found."""
     problems: list[Problem] = []
-    tops = Section.tops(yaml_files(folder, problems), problems, "an agent")
-    found = [_agent(top) for top in tops]
+    texts = read_folder(folder, ".yaml", problems)
+    found = [_agent(top) for top in Section.tops(texts, problems, "an agent")]
     if not found and not problems:
         problems.append(Problem(str(folder), 0, "holds no agent"))
     _note_clashes(found, problems)

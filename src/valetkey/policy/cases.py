@@ -27,9 +27,9 @@ from valetkey.core.decision import Outcome, Question
 from valetkey.core.errors import BrokerError
 from valetkey.core.on_behalf import Person
 from valetkey.core.scope import Scope
-from valetkey.policy.catalogue import yaml_files
 from valetkey.policy.problems import Problem
 from valetkey.policy.section import Section
+from valetkey.policy.texts import Texts, read_folder
 
 _NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 _DEFAULT_TTL = timedelta(minutes=5)
@@ -59,10 +59,16 @@ class Case:
 def load_cases(folder: Path, catalogue: Catalogue) -> tuple[list[Case], list[Problem]]:
     """Read every case below `folder`; a folder that does not exist holds none."""
     problems: list[Problem] = []
+    texts = read_folder(folder, ".yaml", problems) if folder.exists() else {}
+    cases, found = read_cases(texts, catalogue)
+    return cases, problems + found
+
+
+def read_cases(texts: Texts, catalogue: Catalogue) -> tuple[list[Case], list[Problem]]:
+    """Read every case of these texts, and all that is wrong with them."""
+    problems: list[Problem] = []
     cases: list[Case] = []
-    if not folder.exists():
-        return cases, problems
-    for top in Section.tops(yaml_files(folder, problems), problems, "a test file"):
+    for top in Section.tops(texts, problems, "a test file"):
         cases += _cases(top, catalogue)
     return cases, problems
 

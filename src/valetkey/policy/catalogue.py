@@ -23,6 +23,7 @@ from valetkey.core.statement_checks import MOST_EXPANSIONS, breadth, statement_p
 from valetkey.policy.aws_target import aws_target, check_session_policy, session_policy
 from valetkey.policy.problems import CatalogueInvalid, Problem
 from valetkey.policy.section import Section
+from valetkey.policy.texts import Texts, read_folder
 
 MINTERS = ("openbao-database", "signed-token", "aws-sts")
 MOST_CONNECTIONS = 16
@@ -45,30 +46,26 @@ LONGEST_ACK = timedelta(minutes=10)
 def load_catalogue(folder: Path) -> Catalogue:
     """Read every target of a folder. Raises CatalogueInvalid with all problems found."""
     problems: list[Problem] = []
+    return read_catalogue(read_folder(folder, ".yaml", problems), str(folder), problems)
+
+
+def read_catalogue(texts: Texts, place: str, before: Iterable[Problem] = ()) -> Catalogue:
+    """Read every target, one text each; `place` is all of them together.
+
+    Raises CatalogueInvalid with all problems found, those found `before` included.
+    """
+    problems = list(before)
     targets: dict[str, Target] = {}
     places: dict[str, tuple[str, int]] = {}
-    for path in yaml_files(folder, problems):
-        target = _load_target(path, problems)
-        if target is None:
-            continue
-        _note_clash(targets, places, target, (str(path), problems))
+    for top in Section.tops(texts, problems, "a target"):
+        target = _load_target(top, problems)
+        if target is not None:
+            _note_clash(targets, places, target, (top.file, problems))
     if not targets and not problems:
-        problems.append(Problem(str(folder), 0, "holds no target"))
+        problems.append(Problem(place, 0, "holds no target"))
     if problems:
         raise CatalogueInvalid(problems)
     return Catalogue(targets, digest_of(targets.values()))
-
-
-def yaml_files(folder: Path, problems: list[Problem]) -> list[Path]:
-    """The `*.yaml` files of a folder by name; anything else visible in it is a problem."""
-    if not folder.is_dir():
-        problems.append(Problem(str(folder), 0, "is not a folder"))
-        return []
-    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    files = [path for path in visible if path.suffix == ".yaml" and path.is_file()]
-    strays = [path for path in visible if path not in files]
-    problems += [Problem(str(path), 0, "only files named *.yaml belong here") for path in strays]
-    return files
 
 
 def digest_of(targets: Iterable[Target]) -> str:
@@ -107,11 +104,8 @@ def _note_clash(
     targets.setdefault(target.name, target)
 
 
-def _load_target(path: Path, problems: list[Problem]) -> Target | None:
+def _load_target(top: Section, problems: list[Problem]) -> Target | None:
     before = len(problems)
-    top = Section.top(path, problems, "a target")
-    if top is None:
-        return None
     target = _target(top)
     top.finish()
     return target if len(problems) == before else None

@@ -10,18 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from cedarpy import Schema, policies_to_json_str, validate_policies
 
 from valetkey.policy.problems import PolicyInvalid, Problem, deceiving
 from valetkey.policy.section import duration_of
+from valetkey.policy.texts import Texts, read_folder
 
-MAX_BYTES = 256 * 1024
+TESTS = "tests"
 ANNOTATIONS = frozenset({"id", "max_ttl", "description"})
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
@@ -53,22 +54,32 @@ class PolicyFiles:
 
 
 def load_policies(folder: Path, schema: Schema) -> PolicyFiles:
-    """Read and check every policy. Raises PolicyInvalid with all problems found.
-
-    The hash is SHA-256 (hex) over the sorted names and bytes of the files.
-    """
+    """Read and check every policy of a folder. Raises PolicyInvalid with all problems found."""
     problems: list[Problem] = []
+    texts = read_folder(folder, ".cedar", problems, besides=frozenset({TESTS}))
+    return read_policies(texts, str(folder), schema, problems)
+
+
+def read_policies(
+    texts: Texts, place: str, schema: Schema, before: Iterable[Problem] = ()
+) -> PolicyFiles:
+    """Read and check every policy of these texts; `place` is all of them together.
+
+    The hash is SHA-256 (hex) over the last parts of the names, sorted, and the texts. Raises
+    PolicyInvalid with all problems found, those found `before` included.
+    """
+    problems = list(before)
     digest = hashlib.sha256()
     policies: list[Policy] = []
-    for path in _cedar_files(folder, problems):
-        raw = _read(path, problems)
-        digest.update(f"{path.name}\0{len(raw)}\0".encode() + raw)
-        policies += _policies_of(path, raw, problems)
+    for name, text in sorted(texts.items()):
+        raw = text.encode()
+        digest.update(f"{PurePath(name).name}\0{len(raw)}\0".encode() + raw)
+        policies += _policies_of(name, text, problems)
     problems += _duplicates(policies)
     for policy in policies:
         problems += _schema_problems(policy, schema)
     if not policies and not problems:
-        problems.append(Problem(str(folder), 0, "holds no policy"))
+        problems.append(Problem(place, 0, "holds no policy"))
     if problems:
         raise PolicyInvalid(problems)
     return PolicyFiles(tuple(policies), digest.hexdigest())
@@ -95,43 +106,12 @@ def cut(text: str) -> Iterator[tuple[int, str]]:
         yield begun, "".join(pieces).strip()
 
 
-def _cedar_files(folder: Path, problems: list[Problem]) -> list[Path]:
-    if not folder.is_dir():
-        problems.append(Problem(str(folder), 0, "is not a folder"))
-        return []
-    visible = sorted(
-        p for p in folder.iterdir() if not p.name.startswith(".") and p.name != "tests"
-    )
-    files = [path for path in visible if path.suffix == ".cedar" and path.is_file()]
-    message = "only *.cedar files and tests/ belong here"
-    problems += [Problem(str(path), 0, message) for path in visible if path not in files]
-    return files
-
-
-def _read(path: Path, problems: list[Problem]) -> bytes:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        problems.append(Problem(str(path), 0, f"cannot be read: {error.strerror}"))
-        return b""
-    if len(raw) > MAX_BYTES:
-        problems.append(Problem(str(path), 0, f"is larger than {MAX_BYTES} bytes"))
-        return b""
-    return raw
-
-
-def _policies_of(path: Path, raw: bytes, problems: list[Problem]) -> list[Policy]:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        problems.append(Problem(str(path), line, "is not UTF-8"))
-        return []
-    hidden = deceiving(text, str(path))
+def _policies_of(name: str, text: str, problems: list[Problem]) -> list[Policy]:
+    hidden = deceiving(text, name)
     if hidden is not None:
         problems.append(hidden)
         return []
-    found = [_policy(str(path), line, piece, problems) for line, piece in cut(text)]
+    found = [_policy(name, line, piece, problems) for line, piece in cut(text)]
     return [policy for policy in found if policy is not None]
 
 

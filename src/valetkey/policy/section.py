@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 from valetkey.policy.problems import FilesInvalid, Problem
-from valetkey.policy.strict_yaml import Entry, Node, load_yaml
+from valetkey.policy.strict_yaml import Entry, Node, parse_yaml
+from valetkey.policy.texts import Texts
 
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smh])")
 T = TypeVar("T", str, bool, int)
@@ -46,20 +46,15 @@ class Section:
         return section
 
     @classmethod
-    def top(cls, path: Path, problems: list[Problem], what: str) -> Section | None:
-        """The one mapping of a file; None, with the problems, when it cannot be read."""
-        try:
-            root = load_yaml(path)
-        except FilesInvalid as error:
-            problems.extend(error.problems)
-            return None
-        return cls.of(root, str(path), problems, what)
-
-    @classmethod
-    def tops(cls, paths: Iterable[Path], problems: list[Problem], what: str) -> Iterator[Section]:
-        """The same of several files, of those that can be read."""
-        found = (cls.top(path, problems, what) for path in paths)
-        yield from (top for top in found if top is not None)
+    def tops(cls, texts: Texts, problems: list[Problem], what: str) -> Iterator[Section]:
+        """The one mapping of each file, by name; of one that cannot be read its problems alone."""
+        for name, text in sorted(texts.items()):
+            try:
+                root = parse_yaml(text, name)
+            except FilesInvalid as error:
+                problems.extend(error.problems)
+                continue
+            yield cls.of(root, name, problems, what)
 
     def note(self, line: int, message: str) -> None:
         """Note a fault."""

@@ -16,8 +16,8 @@ from pathlib import Path
 import yaml
 
 from valetkey.policy.problems import FilesInvalid, Problem, deceiving
+from valetkey.policy.texts import read_text
 
-MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -47,18 +47,7 @@ class Entry:
 
 def load_yaml(path: Path) -> Node:
     """Read one file. Raises FilesInvalid with the first problem found in it."""
-    name = str(path)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise _refused(name, 0, f"cannot be read: {error.strerror}") from None
-    if len(raw) > MAX_BYTES:
-        raise _refused(name, 0, f"is larger than {MAX_BYTES} bytes")
-    try:
-        return parse_yaml(raw.decode("utf-8"), name)
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise _refused(name, line, "is not UTF-8") from None
+    return parse_yaml(read_text(path), str(path))
 
 
 def parse_yaml(text: str, name: str) -> Node:

@@ -90,7 +90,7 @@ class Clockwork:
             self._scheduler.shutdown(wait=True)
 
     def read_again(self) -> None:
-        """Do the upkeep soon, out of turn: somebody changed the files."""
+        """Do the upkeep soon, out of turn: somebody changed the rules."""
         self._scheduler.add_job(self._done("upkeep", self.upkeep))
 
     def tick(self) -> None:

@@ -150,9 +150,15 @@ class Rule(Section):
     name: str = Field(description="Its name, kept with every agent it makes.")
     issuer: str = Field(description="Name of a registered issuer of kind ci.")
     match: dict[str, str] = Field(description="Claims and their exact values.")
-    name_prefix: str = Field(description="What agents' names must begin with.")
-    owners: tuple[str, ...] = Field(description="Owners it may name.")
-    teams: tuple[str, ...] = Field(description="Teams it may name.")
+    may_apply: tuple[Literal["agents", "catalogue", "policies"], ...] = Field(
+        ("agents",), min_length=1, description="Which reviewed files its jobs may bring."
+    )
+    activate: bool = Field(
+        False, description="Rules of its jobs come into force without a person."
+    )
+    name_prefix: str = Field("", description="What agents' names must begin with; agents need it.")
+    owners: tuple[str, ...] = Field((), description="Owners it may name.")
+    teams: tuple[str, ...] = Field((), description="Teams it may name.")
     labels: dict[str, tuple[str, ...]] = Field({}, description="Labels and their values.")
     boundary: tuple[str, ...] = Field((), description="Ceiling of scopes.")
     may_bind: tuple[str, ...] = Field(
@@ -237,6 +243,14 @@ class Limits(Section):
     burst: int = Field(60, ge=1, le=8000, description="Requests of a principal at once.")
 
 
+class Rules(Section):
+    """Where catalogue and policies come from: one or the other, never both."""
+
+    source: Literal["files", "store"] = Field(
+        "files", description="The folders beside this file, or versions kept in the database."
+    )
+
+
 class Leaks(Section):
     """What a report of a leak ends."""
 
@@ -283,6 +297,7 @@ class Settings(BaseSettings):
     times: Times = Times()
     limits: Limits = Limits()
     leaks: Leaks = Leaks()
+    rules: Rules = Rules()
 
     @model_validator(mode="after")
     def some_key_signs(self) -> Settings:

@@ -117,7 +117,7 @@ def test_the_checks_in_code_are_the_checks_in_the_database(empty: str) -> None:
 
 
 def test_the_application_role_is_given_its_narrow_rights(empty: str) -> None:
-    """Facts, decisions and approvals are only added to; uses, buckets, bindings and sealed answers go."""
+    """History is only added to; what was used, sealed, bound or never in force may go."""
     migrate(empty)
     query = (
         "SELECT table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type)"
@@ -125,11 +125,12 @@ def test_the_application_role_is_given_its_narrow_rights(empty: str) -> None:
     )
     with psycopg.connect(empty.replace("+psycopg", "")) as connection:
         given = dict(connection.execute(query).fetchall())
-    for table in ("decisions", "approvals"):
+    for table in ("decisions", "approvals", "rules_activations"):
         assert given[table] == "INSERT SELECT"
     assert given["facts"] == "SELECT"  # and INSERT of some columns
     deletable = {name for name, rights in given.items() if "DELETE" in rights}
-    assert deletable == {"uses", "buckets", "bindings", "sealed_answers"}
+    may_go = {"uses", "buckets", "bindings", "sealed_answers", "rules_versions"}
+    assert deletable == may_go
     assert not [name for name, rights in given.items() if "TRUNCATE" in rights]
     assert "UPDATE" not in given["installation"]
 

@@ -169,7 +169,8 @@ def _rule(rule: Rule) -> TrustRule:
         ceiling=tuple(Scope.parse(written) for written in rule.boundary),
         may_bind=frozenset(rule.may_bind),
     )
-    return TrustRule(rule.name, rule.issuer, rule.match, allows)
+    applied = frozenset(rule.may_apply)
+    return TrustRule(rule.name, rule.issuer, rule.match, allows, applied, rule.activate)
 
 
 def _groups(roles: Roles, approvers: tuple[str, ...]) -> GroupMap:

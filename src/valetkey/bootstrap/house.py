@@ -20,6 +20,7 @@ import uuid6
 from valetkey.bootstrap.aws import aws_minter, without_aws
 from valetkey.bootstrap.configuration import read_secret
 from valetkey.bootstrap.keys import TurningKeys
+from valetkey.bootstrap.rulebook import StoredRules, StoreRulebook
 from valetkey.clockwork import Beats, Clockwork
 from valetkey.core.admission import Ceilings, Rate
 from valetkey.core.catalogue import Catalogue
@@ -36,7 +37,7 @@ from valetkey.minters.breaker import Breakers, Temper
 from valetkey.minters.lanes import ThreadLanes, Width
 from valetkey.minters.openbao_database import Logins, OpenBaoDatabase
 from valetkey.minters.signed_token import SignedToken
-from valetkey.policy.rules import ActiveRules, load_rules
+from valetkey.policy.rules import ActiveRules, Rules, load_rules
 from valetkey.ports import Broker, Limits, Minter, Trouble
 from valetkey.settings import Settings, Times
 from valetkey.store.migrations import behind
@@ -163,7 +164,13 @@ def build_house(
         return ours + (database.not_proven(catalogue) if database is not None else [])
 
     groups = settings.approver_groups
-    active = ActiveRules(lambda: load_rules(settings.catalogue, settings.policies, groups), gate)
+    stored = settings.rules.source == "store"
+    active = ActiveRules(StoredRules(store, groups) if stored else lambda: _of(settings), gate)
+
+    def look_soon() -> None:
+        clockwork.read_again()
+
+    rulebook = StoreRulebook(groups, gate, active.number, look_soon)
     minters = _bounded({"openbao-database": database, "aws-sts": aws}, settings, lanes)
     minters["signed-token"] = SignedToken(sign, settings.external_url, installation, store.now)
     broker = Broker(
@@ -183,11 +190,12 @@ def build_house(
         patience=_patience(settings.times),
         limits=_limits(settings),
         platforms={issuer.name: issuer.platform for issuer in settings.issuers},
+        rulebook=rulebook if stored else None,
         failpoint=failpoint_of(os.environ.get(FAILPOINT)),
     )
     closers = (database.close,) if database is not None else ()
     upkeep = partial(_upkeep, broker, store, active, keys)
-    clockwork = Clockwork(broker, _beats(settings.times), upkeep)
+    clockwork: Clockwork = Clockwork(broker, _beats(settings.times), upkeep)
     return House(settings, broker, store, active, lanes, clockwork, sign, keys, closers)
 
 
@@ -202,6 +210,10 @@ def _opened_store(settings: Settings) -> SqlStore:
 
 def _beats(times: Times) -> Beats:
     return Beats(times.tick, times.reconcile_every, times.reload_every, times.probe_every)
+
+
+def _of(settings: Settings) -> Rules:
+    return load_rules(settings.catalogue, settings.policies, settings.approver_groups)
 
 
 def _lanes(settings: Settings, alarms: LoggedAlarms) -> ThreadLanes:

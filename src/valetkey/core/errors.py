@@ -20,6 +20,9 @@ from valetkey.core.outages import OutcomeUnknown as OutcomeUnknown
 from valetkey.core.outages import SealingFailed as SealingFailed
 from valetkey.core.outages import StoreUnavailable as StoreUnavailable
 from valetkey.core.refusal import BrokerError as BrokerError
+from valetkey.core.unfit_rules import RulesFromFiles as RulesFromFiles
+from valetkey.core.unfit_rules import RulesInvalid as RulesInvalid
+from valetkey.core.unfit_rules import RulesNotProven as RulesNotProven
 
 # --- we do not know you ---------------------------------------------------------------------
 
@@ -308,7 +311,7 @@ class NameTaken(BrokerError):
 
 
 class ChangedMeanwhile(BrokerError):
-    """The agent is not what you read any more; nothing was changed."""
+    """What you want to change is not what you read any more; nothing was changed."""
 
     code = "changed_meanwhile"
     next_action = "Read or plan again, look at what is different, and send what you want then."

@@ -77,6 +77,10 @@ class FactKind(StrEnum):
     RULES_REFUSED = "RulesRefused"
     SIGNING_KEY_TAKEN = "SigningKeyTaken"
     SIGNING_KEYS_REFUSED = "SigningKeysRefused"
+    RULES_ACTIVATED = "RulesActivated"
+    RULES_PROPOSED = "RulesProposed"
+    RULES_DECLINED = "RulesDeclined"
+    RULES_OVERTAKEN = "RulesOvertaken"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Final, Literal
 from valetkey.core.client_key import CLIENT_KEY
 from valetkey.core.errors import OutsideTrustRule, TrustRuleTooWide
 from valetkey.core.pins import Platform, check_pins
+from valetkey.core.rules import Part
 from valetkey.core.scope import Scope, within_any
 
 IssuerKind = Literal["workload", "ci", "people"]
@@ -112,6 +113,9 @@ class Provision:
 class TrustRule:
     """Which CI jobs of one issuer are trusted (exact claim values), and with what.
 
+    `may_apply` are the parts of reviewed files that they may bring; `allows` bounds the agents
+    among them. With `activate` a version of the rules comes into force without a person.
+
     Construction raises TrustRuleTooWide unless the platform's ids are pinned (GitHub
     `repository_id` and `repository_owner_id`, GitLab `project_id` and `namespace_id`) with one
     of `environment` or (`ref` and `ref_type`), or when a wildcard appears anywhere.
@@ -121,6 +125,8 @@ class TrustRule:
     issuer: str
     match: Mapping[str, str]
     allows: Allowance
+    may_apply: frozenset[Part] = frozenset({"agents"})
+    activate: bool = False
 
     def __post_init__(self) -> None:
         if not _some(_PINNED_IDS, self.match):
@@ -129,7 +135,7 @@ class TrustRule:
             raise TrustRuleTooWide(f"rule {self.name}: no environment or ref condition")
         if any("*" in word for word in self._words()):
             raise TrustRuleTooWide(f"rule {self.name}: wildcards are not allowed")
-        if not self.allows.name_prefix:
+        if "agents" in self.may_apply and not self.allows.name_prefix:
             raise TrustRuleTooWide(f"rule {self.name}: name_prefix is required")
 
     def _words(self) -> Iterator[str]:
@@ -144,8 +150,14 @@ class TrustRule:
         """Whether verified claims carry every pinned value, as exactly these strings."""
         return claims_match(self.match.items(), claims)
 
+    def admits(self, part: Part) -> None:
+        """Raise OutsideTrustRule when jobs under this rule bring no such files."""
+        if part not in self.may_apply:
+            raise OutsideTrustRule(f"rule {self.name} does not apply {part}: see its may_apply")
+
     def bounds(self, wanted: Provision) -> None:
         """Raise OutsideTrustRule, naming the part, when more is wanted than the rule allows."""
+        self.admits("agents")
         for part in self.outside(wanted):
             raise OutsideTrustRule(f"rule {self.name} does not allow this {part}")
 

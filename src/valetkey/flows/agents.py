@@ -214,6 +214,8 @@ def mine(tx: Transaction, caller: Caller, rule: TrustRule | None, agent_id: str)
 def is_of(agent: Agent, caller: Caller, rule: TrustRule | None) -> bool:
     """Whether the caller's rule made the agent, or the caller owns it."""
     by_rule = rule is not None and agent.created_by_rule == rule.name
+    if by_rule and rule is not None:
+        rule.admits("agents")
     return by_rule or (caller.email is not None and caller.email == agent.owner)
 
 

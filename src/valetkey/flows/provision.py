@@ -97,6 +97,7 @@ def plan_agents(
     """
     if rule is None:
         raise WrongDoor("agents are provisioned by CI, under a trust rule")
+    rule.admits("agents")
     names = {new.name for new in wanted}
     with broker.store.transaction() as tx:
         plans = tuple(_planned(broker, tx, rule, new) for new in wanted)
@@ -116,6 +117,7 @@ def provision_agent(
     """
     if rule is None:
         raise WrongDoor("agents are provisioned by CI, under a trust rule")
+    rule.admits("agents")
     with broker.store.transaction() as tx:
         tx.hold_barrier()
         agent = mine(tx, caller, rule, agent_id)

@@ -70,19 +70,18 @@ def read_catalogue(texts: Texts, place: str, before: Iterable[Problem] = ()) -> 
 
 def digest_of(targets: Iterable[Target]) -> str:
     """The catalogue's content digest (SHA-256, hex): what it means, not how it is laid out."""
-    plain = {target.name: _plain(asdict(target)) for target in targets}
-    return canonical_hash(plain)
+    return canonical_hash({target.name: plain(asdict(target)) for target in targets})
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """JSON values; what is newer than the first digests is left out where it says nothing."""
     if isinstance(value, timedelta):
         return int(value.total_seconds())
     if isinstance(value, dict):
         said = {key: x for key, x in value.items() if x is not None or key not in _NEWER}
-        return {key: _plain(inner) for key, inner in said.items()}
+        return {key: plain(inner) for key, inner in said.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     return value
 
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cedarpy import AuthzResult, PolicySet, Schema, is_authorized_batch
 from cedarpy import Decision as Answer
 
 from valetkey.core.catalogue import Catalogue
 from valetkey.core.decision import Decision, Outcome, Question
-from valetkey.policy.cedar_files import PolicyFiles, load_policies
-from valetkey.policy.request import recorded_input, request_of, with_approvals
+from valetkey.core.errors import BrokerError
+from valetkey.policy.cedar_files import PolicyFiles, load_policies, read_policies
+from valetkey.policy.request import recorded_input, refitted, request_of, with_approvals
 from valetkey.policy.schema import schema_of
+from valetkey.policy.texts import Texts
 
 MOST_APPROVALS = 2
 """Approvals of one group that the search goes up to; it tries at most two groups together."""
@@ -41,14 +43,25 @@ class CedarPolicy:
     _policies: PolicySet = field(repr=False)
 
     @classmethod
-    def load(cls, folder: Path, catalogue: Catalogue, groups: Iterable[str]) -> CedarPolicy:
+    def load(cls, folder: Path, catalogue: Catalogue, groups: Iterable[str]) -> Self:
         """Read `folder/*.cedar` for a catalogue and the approver groups that exist.
 
         Raises PolicyInvalid with every problem found.
         """
+        return cls._checked(catalogue, groups, lambda schema: load_policies(folder, schema))
+
+    @classmethod
+    def read(cls, texts: Texts, place: str, catalogue: Catalogue, groups: Iterable[str]) -> Self:
+        """The same from texts, of which `place` is the name of all together."""
+        return cls._checked(catalogue, groups, lambda schema: read_policies(texts, place, schema))
+
+    @classmethod
+    def _checked(
+        cls, catalogue: Catalogue, groups: Iterable[str], read: Callable[[Schema], PolicyFiles]
+    ) -> Self:
         names = tuple(sorted(set(groups)))
         schema = Schema.from_json_str(json.dumps(schema_of(catalogue, names)))
-        files = load_policies(folder, schema)
+        files = read(schema)
         return cls(catalogue, files, names, schema, PolicySet.from_str(files.text))
 
     @property
@@ -61,12 +74,27 @@ class CedarPolicy:
         recorded: dict[str, Any] = {}
         try:
             recorded = recorded_input(question, self.catalogue, self.groups)
-            return self._decide(question, recorded)
+            return self._decide(recorded)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must deny
             problem = f"policy could not be evaluated: {type(error).__name__}"
             return self._decision(Outcome.DENY, (), recorded, problem=problem)
 
-    def _decide(self, question: Question, recorded: dict[str, Any]) -> Decision:
+    def again(self, recorded: Mapping[str, object]) -> Decision | None:
+        """Decide what was recorded once more, as the catalogue describes its target now.
+
+        None when the catalogue no longer knows what was asked for, or nothing whole was recorded.
+        """
+        try:
+            asked = refitted(recorded, self.catalogue, self.groups)
+        except (BrokerError, KeyError, TypeError, ValueError):
+            return None
+        try:
+            return self._decide(asked)
+        except Exception as error:  # noqa: BLE001 - as above
+            problem = f"policy could not be evaluated: {type(error).__name__}"
+            return self._decision(Outcome.DENY, (), asked, problem=problem)
+
+    def _decide(self, recorded: dict[str, Any]) -> Decision:
         (answer,) = self._ask([recorded])
         if problem := _problem(answer):
             return self._decision(Outcome.DENY, self._ids(answer), recorded, problem=problem)

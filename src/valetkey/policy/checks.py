@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from valetkey.core.decision import Decision
-from valetkey.policy.cases import Case, Expected, load_cases
+from valetkey.policy.cases import Case, Expected, load_cases, read_cases
 from valetkey.policy.catalogue import load_catalogue
 from valetkey.policy.problems import FilesInvalid, PolicyInvalid, Problem
-from valetkey.policy.rules import load_rules
+from valetkey.policy.rules import TESTS, Rules, load_rules, read_rules, texts_in
+from valetkey.policy.texts import Texts
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,26 @@ def run_policy_tests(
     Raises CatalogueInvalid or PolicyInvalid when the files cannot be used at all.
     """
     rules = load_rules(catalogue, policies, groups)
-    cases, problems = load_cases(policies / "tests", rules.catalogue)
+    return _results(rules, *load_cases(policies / "tests", rules.catalogue))
+
+
+def prove(files: Texts, groups: Iterable[str]) -> Rules:
+    """Read a version of the rules from texts by name, and decide each of its policy tests.
+
+    Raises FilesInvalid with every fault, a failing test among them, by file and line.
+    """
+    rules = read_rules(files, groups)
+    results = _results(rules, *read_cases(texts_in(files, TESTS), rules.catalogue))
+    failed = [x for x in results if not x.passed]
+    if failed:
+        faults = (Problem(x.file, x.line, f"test {x.name!r}: {x.failure}") for x in failed)
+        raise PolicyInvalid(faults)
+    return rules
+
+
+def _results(
+    rules: Rules, cases: Iterable[Case], problems: list[Problem]
+) -> list[PolicyTestResult]:
     if problems:
         raise PolicyInvalid(problems)
     return [_result(case, rules.policy.decide(case.question)) for case in cases]

@@ -11,6 +11,7 @@ from typing import Any
 
 from valetkey.core.catalogue import Catalogue, CataloguedScope
 from valetkey.core.decision import Question
+from valetkey.core.scope import Scope
 from valetkey.policy.schema import BROKER, START_TASK, action_of
 
 
@@ -41,6 +42,39 @@ def with_approvals(recorded: Mapping[str, Any], approvals: Mapping[str, int]) ->
 def request_of(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The part of the input that Cedar calls the request."""
     return {key: recorded[key] for key in ("principal", "action", "resource", "context")}
+
+
+def refitted(
+    recorded: Mapping[str, Any], catalogue: Catalogue, groups: Iterable[str]
+) -> dict[str, Any]:
+    """A recorded input as it would be asked under this catalogue and these groups.
+
+    Raises UnknownScope or InvalidParameter when the catalogue does not know what it asks for,
+    KeyError or TypeError when nothing whole was recorded.
+    """
+    context = dict(recorded["context"])
+    wanted = _wanted(recorded, catalogue)
+    task = context["task"]
+    scopes = [Scope.parse(text) for text in task["scopes"]]
+    mutates = any(_mutates(catalogue, scope.target, scope.name) for scope in scopes)
+    context["task"] = {**task, "mutates": mutates}
+    had = context["approvals"]
+    context["approvals"] = {group: had.get(group, 0) for group in sorted(groups)}
+    if wanted is not None:
+        context["parameters"] = _parameters(wanted)
+    whole = ("principal", "action", "resource", "now")
+    entities = [recorded["entities"][0], _resource(wanted)]
+    return {**{key: recorded[key] for key in whole}, "context": context, "entities": entities}
+
+
+def _wanted(recorded: Mapping[str, Any], catalogue: Catalogue) -> CataloguedScope | None:
+    action = recorded["action"]["id"]
+    if action == START_TASK:
+        return None
+    target, _, name = action.partition(":")
+    given = recorded["context"]["parameters"]
+    pairs = tuple(sorted((key, str(value)) for key, value in given.items()))
+    return catalogue.find(Scope(target, name, pairs))
 
 
 def _action(wanted: CataloguedScope | None) -> str:

@@ -1,4 +1,4 @@
-"""Files as names and texts: what every loader here reads, whether a folder or a store holds them."""
+"""Files as names and texts: what the loaders read, whether a folder or a store holds them."""
 
 from __future__ import annotations
 

@@ -50,6 +50,9 @@ from valetkey.ports.outside import RuleSet as RuleSet
 from valetkey.ports.outside import Trouble as Trouble
 from valetkey.ports.outside import Witness as Witness
 from valetkey.ports.proposals import Proposals as Proposals
+from valetkey.ports.rules import CheckedRules as CheckedRules
+from valetkey.ports.rules import Rulebook as Rulebook
+from valetkey.ports.rules import RulesKept as RulesKept
 from valetkey.ports.sealing import SealedAnswers as SealedAnswers
 from valetkey.ports.uses import Uses as Uses
 
@@ -105,7 +108,7 @@ class Duty(StrEnum):
     LEASES = "sweep"
 
 
-class Transaction(Proposals, SealedAnswers, Delegations, Protocol):
+class Transaction(Proposals, SealedAnswers, Delegations, RulesKept, Protocol):
     """One unit of change. Leaving the block commits; an exception rolls back.
 
     Methods that take `lock` lock the row until the end. `save_lease` refuses (returns False) when
@@ -339,7 +342,8 @@ class Broker:
     """Everything the flows work with, in one frozen bundle.
 
     Witnesses are found by their minter's name, platforms by their issuer's. `seal` makes the
-    ciphertext of a credential that only this key opens, which names its lease.
+    ciphertext of a credential that only this key opens, which names its lease. Without a
+    `rulebook` the rules come from files.
     """
 
     store: Store
@@ -358,6 +362,7 @@ class Broker:
     patience: Patience = field(default_factory=Patience)
     limits: Limits = field(default_factory=Limits)
     platforms: Mapping[str, Platform] = field(default_factory=dict)
+    rulebook: Rulebook | None = None
     failpoint: Callable[[str], None] = lambda step: None
 
     def minter_of(self, handle: Handle) -> Minter:

@@ -31,6 +31,7 @@ PSYCOPG: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 BARRIER = 0x56_4B_01
 DUTY = 0x56_4B_02
 KEY = 0x56_4B_03
+RULES = 0x56_4B_04
 
 Hold = Literal["", "share", "change"]
 """How a row is locked when it is read: not, against change by others, or to be changed."""
@@ -141,4 +142,4 @@ def all_of(*conditions: ColumnElement[bool] | None) -> list[ColumnElement[bool]]
     return [condition for condition in conditions if condition is not None]
 
 
-__all__ = ["BARRIER", "KEY", "Hold", "Session", "all_of", "by_id", "text"]
+__all__ = ["BARRIER", "KEY", "RULES", "Hold", "Session", "all_of", "by_id", "text"]

@@ -28,6 +28,7 @@ from valetkey.store.lifecycle import Lifecycle
 from valetkey.store.patience import ANSWER, be_patient, connecting
 from valetkey.store.proposals import Proposed
 from valetkey.store.readings import Readings
+from valetkey.store.rules import KeptRules
 from valetkey.store.sealed import FORGET, Kept
 from valetkey.store.tables import REVOKED, buckets, installation, uses
 
@@ -63,7 +64,9 @@ ON CONFLICT DO NOTHING RETURNING key
 """
 
 
-class SqlTransaction(Authority, Lifecycle, Checkup, Epochs, Proposed, Kept, Delegated):
+class SqlTransaction(
+    Authority, Lifecycle, Checkup, Epochs, Proposed, Kept, Delegated, KeptRules
+):
     """Every query, over one connection in one transaction."""
 
 

@@ -16,35 +16,20 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY
 
-NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-metadata = MetaData(naming_convention=NAMES)
-
-
-def _instant(name: str, *, optional: bool = False) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=optional)
-
-
-def _text(name: str, *, optional: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=optional)
-
-
-def _json(name: str, *, optional: bool = False) -> Column[object]:
-    return Column(name, JSONB, nullable=optional)
-
+from valetkey.store.columns import instant as _instant
+from valetkey.store.columns import json as _json
+from valetkey.store.columns import metadata as metadata
+from valetkey.store.columns import words as _text
+from valetkey.store.rules_tables import rules_activations as rules_activations
+from valetkey.store.rules_tables import rules_proposals as rules_proposals
+from valetkey.store.rules_tables import rules_versions as rules_versions
 
 installation = Table(
     "installation",

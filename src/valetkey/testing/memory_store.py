@@ -24,6 +24,7 @@ from valetkey.testing.memory_due import duties_due, is_of, is_unfinished
 from valetkey.testing.memory_epochs import MemoryEpochs
 from valetkey.testing.memory_proposals import MemoryProposals
 from valetkey.testing.memory_readings import known, matches
+from valetkey.testing.memory_rules import MemoryRules
 from valetkey.testing.memory_sealed import MemorySealed
 from valetkey.testing.memory_tasks import TaskQueries, _State, on_behalf
 
@@ -100,7 +101,7 @@ class MemoryStore:
 
 
 class MemoryTransaction(
-    TaskQueries, MemoryEpochs, MemoryProposals, MemorySealed, MemoryDelegations
+    TaskQueries, MemoryEpochs, MemoryProposals, MemorySealed, MemoryDelegations, MemoryRules
 ):
     """The Transaction port over the store's dictionaries."""
 

@@ -15,6 +15,7 @@ from valetkey.core.kill import VENDOR, Kill, Reach, stops
 from valetkey.core.lease import Lease
 from valetkey.core.on_behalf import Delegation
 from valetkey.core.proposal import Proposal
+from valetkey.core.rules import Activation, RulesProposal, RulesVersion
 from valetkey.core.sealing import SealedAnswer
 from valetkey.core.tally import Tallies
 from valetkey.core.task import Task, TaskState
@@ -33,6 +34,9 @@ class _State:
     proposals: dict[str, Proposal] = field(default_factory=dict)
     sealed_answers: dict[str, SealedAnswer] = field(default_factory=dict)
     delegations: dict[str, Delegation] = field(default_factory=dict)
+    rules_versions: dict[str, RulesVersion] = field(default_factory=dict)
+    rules_activations: dict[int, Activation] = field(default_factory=dict)
+    rules_proposals: dict[str, RulesProposal] = field(default_factory=dict)
     kills: dict[str, Kill] = field(default_factory=dict)
     budgets: dict[str, int] = field(default_factory=dict)
     facts: list[RecordedFact] = field(default_factory=list)

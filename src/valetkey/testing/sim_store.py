@@ -30,6 +30,7 @@ from valetkey.testing.sim_delegations import SimDelegations
 from valetkey.testing.sim_locks import KEY_SHARE, NO_KEY_UPDATE, SHARE, UPDATE, Key, Locks
 from valetkey.testing.sim_proposals import SimProposals
 from valetkey.testing.sim_readings import SimReadings
+from valetkey.testing.sim_rules import SimRules
 from valetkey.testing.sim_sealed import SimSealed
 from valetkey.testing.sim_session import SimSession, overlay
 from valetkey.testing.sim_steps import Alone, Steps
@@ -83,7 +84,7 @@ class SimStore(MemoryStore):
             self.state.facts.append(RecordedFact(len(self.state.facts) + 1, self.time, fact))
 
 
-class SimTransaction(SimReadings, SimProposals, SimSealed, SimDelegations):
+class SimTransaction(SimReadings, SimProposals, SimSealed, SimDelegations, SimRules):
     """Every query of the port."""
 
     def hold_barrier(self) -> None:

@@ -27,6 +27,7 @@ from valetkey.web.api import (
     leases,
     proposals,
     provisioning,
+    rules,
     tasks,
 )
 from valetkey.web.desk import Desk
@@ -51,6 +52,7 @@ ROOMS = (
         kills,
         leaks,
         history,
+        rules,
     ),
     *(oauth, operations),
 )

@@ -18,7 +18,8 @@ class Doors:
     `external_url` is the only address that proofs are held against; Host and Forwarded headers
     never are. `threads` serve endpoints, of which `slow_calls` at most are in calls that may wait
     for a back end; the rest stays free for kill, revoke and health. `body_limit` is in bytes,
-    `body_within` and `room_within` in seconds. `trust_rules` are by name. `login_issuer` and
+    `body_within` and `room_within` in seconds; `large_limit` is for files of rules, of which
+    `large_at_once` bodies are read at the same time. `trust_rules` are by name. `login_issuer` and
     `login_client_id` tell people's clients where to log in.
     """
 
@@ -29,6 +30,8 @@ class Doors:
     threads: int = 64
     slow_calls: int = 48
     body_limit: int = 64 * 1024
+    large_limit: int = 1024 * 1024
+    large_at_once: int = 4
     body_within: float = 10.0
     room_within: float = 30.0
 

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import anyio
+from anyio import CapacityLimiter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +25,9 @@ _LOG = logging.getLogger("valetkey.web")
 _URGENT = re.compile(r"/v1/kill(/.*)?|/v1/leases/[^/]+/revoke|/v1/tasks/[^/]+/end|/readyz|/metrics")
 """Routes that must not wait for a connection behind asks, however many there are."""
 
+_LARGE = re.compile(r"/v1/rules(/plan)?")
+"""Routes whose bodies are files."""
+
 
 class Frame:
     """ASGI middleware; `state["body"]` is what came, or the refusal of what came."""
@@ -31,6 +35,7 @@ class Frame:
     def __init__(self, app: ASGIApp, desk: Desk) -> None:
         self._app = app
         self._desk = desk
+        self._large = CapacityLimiter(desk.doors.large_at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -61,13 +66,17 @@ class Frame:
         """The whole body within limits; None when the client went away before it was sent."""
         if scope["method"] in {"GET", "HEAD"}:
             return b""
-        doors = self._desk.doors
+        doors, large = self._desk.doors, _LARGE.fullmatch(scope["path"]) is not None
+        limit = doors.large_limit if large else doors.body_limit
         length = Headers(scope=scope).get("content-length", "")
-        if length.isdecimal() and (len(length) > 12 or int(length) > doors.body_limit):
+        if length.isdecimal() and (len(length) > 12 or int(length) > limit):
             return BodyTooLarge()
         try:
             with anyio.fail_after(doors.body_within):
-                return await _read(receive, doors.body_limit)
+                if not large:
+                    return await _read(receive, limit)
+                async with self._large:  # strangers may send them too
+                    return await _read(receive, limit)
         except TimeoutError:
             return InvalidRequest("the body did not arrive in time")
 

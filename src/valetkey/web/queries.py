@@ -36,6 +36,11 @@ def path_id(kind: str, given: str) -> str:
     return _fits(id_form(kind), given)
 
 
+def path_digest(given: str) -> str:
+    """A digest from a path (SHA-256, hex); NotFound when it cannot be one."""
+    return _fits(r"[0-9a-f]{64}", given)
+
+
 def path_agent(given: str) -> str:
     """An agent's id or name from a path; NotFound when it cannot be one."""
     return _fits(AGENT, given)

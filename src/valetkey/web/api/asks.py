@@ -13,6 +13,8 @@ from valetkey.core.ask import Ask, life_of, ttl_of
 from valetkey.core.errors import InvalidRequest
 from valetkey.core.kill import Height
 from valetkey.core.leak import LONGEST
+from valetkey.core.rules import MOST_BYTES as MAX_TEXT
+from valetkey.core.rules import MOST_FILES
 from valetkey.core.scope import Scope
 from valetkey.core.sealing import seal_to
 from valetkey.flows.agents import NewAgent, NewBinding
@@ -49,6 +51,8 @@ Claims = Annotated[
     Field(min_length=1, max_length=16),
 ]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+FileText = Annotated[str, StringConstraints(max_length=MAX_TEXT), Field(repr=False)]
 Boundary = Annotated[list[ScopeText], Field(max_length=64)]
 
 
@@ -218,6 +222,18 @@ class CredentialAsk(Body):
 
 class WriteOffAsk(Body):
     """Why a stuck lease is given up, for whoever looks later."""
+
+    reason: Said
+
+
+class RulesAsk(Body):
+    """Files of the rules, whole parts of them: every target, or every policy with its tests."""
+
+    files: Annotated[dict[FileName, FileText], Field(min_length=1, max_length=MOST_FILES)]
+
+
+class ReturnAsk(Body):
+    """Why an earlier version of the rules is to be in force again."""
 
     reason: Said
 

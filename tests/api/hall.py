@@ -118,10 +118,14 @@ class Hall:
         nonces: Nonces | None = None,
         url: str = US,
         keys: OurKeys | None = None,
+        *,
+        stage: Stage | None = None,
+        rule: TrustRule = RULE,
         **doors: Any,
     ) -> None:
         self.url = url
-        self.stage = Stage(store)
+        self.stage = stage or Stage(store)
+        self.rule = rule
         self.keys: OurKeys = keys or SigningKeys.generate()
         self.issuers = {
             name: stack.enter_context(LocalIssuer()) for name in ("workloads", "github", "people")
@@ -138,7 +142,7 @@ class Hall:
             nonces=nonces,
         )
         self.authenticator = Authenticator(url, self.keys, self._registered(), behind)
-        known = Doors(url, {RULE.name: RULE}, self.issuers["people"].url, "valetkey-cli", **doors)
+        known = Doors(url, {rule.name: rule}, self.issuers["people"].url, "valetkey-cli", **doors)
         self.app = create_app(self.stage.broker, self.authenticator, known, self.watch)
         self.client = stack.enter_context(TestClient(self.app, base_url="http://elsewhere"))
         self.bot = self.visitor(self.stage.bot)
@@ -152,7 +156,7 @@ class Hall:
             jkt="",
             expires_at=self.stage.broker.store.now(),
             token_id="job",
-            rule=RULE.name,
+            rule=rule.name,
         )
         self.job = self.visitor(job)
 
@@ -191,7 +195,7 @@ class Hall:
                 self._record("github", "ci"),
                 self._record("people", "people"),
             ),
-            rules=(RULE,),
+            rules=(self.rule,),
             groups=GroupMap({"ops": frozenset({"operator"})}, frozenset({"approvers"})),
             resource_servers=(ResourceServer("orders-api", self.url, {"keys": [server_jwk]}),),
         )

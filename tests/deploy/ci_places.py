@@ -75,12 +75,14 @@ class Ran:
 class Place:
     """One broker; `platform` is whose jobs its trust rule lets in."""
 
-    def __init__(self, stack: ExitStack, platform: str) -> None:
+    def __init__(
+        self, stack: ExitStack, platform: str, stage: Stage | None = None, **rule: Any
+    ) -> None:
         self.platform = platform
         self.good, pins = PLATFORMS[platform]
         self.issuer = stack.enter_context(LocalIssuer())
-        self.rule = TrustRule("jobs", "platform", pins, ALLOWS)
-        self.stage = Stage(RealTimeStore())
+        self.rule = TrustRule("jobs", "platform", pins, ALLOWS, **rule)
+        self.stage = stage or Stage(RealTimeStore())
         listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         settings = uvicorn.Config(self._app(), log_level="critical")

@@ -38,6 +38,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "a port beyond the last": ("service.port", 70000),
     "an unknown service type": ("service.type", "ExternalName"),
     "a platform token that lives too long": ("openbao.tokenExpirationSeconds", 86400),
+    "rules from two places": ("config.rules", {"source": "both"}),
     "a catalogue file with a path": ("catalogue", {"../x.yaml": ""}),
     "a policy file that is not Cedar": ("policies", {"refunds.rego": ""}),
     "a secret file with a path": (

@@ -158,19 +158,12 @@ def build_house(
     lanes = _lanes(settings, alarms)
     database = _database_minter(settings, store, lambda: active.current().catalogue)
     aws = aws_minter(settings, store, lambda: active.current().catalogue)
-
-    def gate(catalogue: Catalogue) -> list[tuple[str, str]]:
-        ours = _unfit(catalogue, settings)
-        return ours + (database.not_proven(catalogue) if database is not None else [])
-
-    groups = settings.approver_groups
-    stored = settings.rules.source == "store"
-    active = ActiveRules(StoredRules(store, groups) if stored else lambda: _of(settings), gate)
+    active, gate = _rules(settings, store, database)
 
     def look_soon() -> None:
         clockwork.read_again()
 
-    rulebook = StoreRulebook(groups, gate, active.number, look_soon)
+    book = StoreRulebook(settings.approver_groups, gate, active.number, look_soon)
     minters = _bounded({"openbao-database": database, "aws-sts": aws}, settings, lanes)
     minters["signed-token"] = SignedToken(sign, settings.external_url, installation, store.now)
     broker = Broker(
@@ -190,7 +183,7 @@ def build_house(
         patience=_patience(settings.times),
         limits=_limits(settings),
         platforms={issuer.name: issuer.platform for issuer in settings.issuers},
-        rulebook=rulebook if stored else None,
+        rulebook=book if settings.rules.source == "store" else None,
         failpoint=failpoint_of(os.environ.get(FAILPOINT)),
     )
     closers = (database.close,) if database is not None else ()
@@ -212,8 +205,21 @@ def _beats(times: Times) -> Beats:
     return Beats(times.tick, times.reconcile_every, times.reload_every, times.probe_every)
 
 
-def _of(settings: Settings) -> Rules:
-    return load_rules(settings.catalogue, settings.policies, settings.approver_groups)
+def _rules(
+    settings: Settings, store: SqlStore, database: OpenBaoDatabase | None
+) -> tuple[ActiveRules, Callable[[Catalogue], list[tuple[str, str]]]]:
+    """The rules in force, from where the settings say, and what may keep others from it."""
+
+    def gate(catalogue: Catalogue) -> list[tuple[str, str]]:
+        ours = _unfit(catalogue, settings)
+        return ours + (database.not_proven(catalogue) if database is not None else [])
+
+    def of_files() -> Rules:
+        return load_rules(settings.catalogue, settings.policies, settings.approver_groups)
+
+    stored = settings.rules.source == "store"
+    load = StoredRules(store, settings.approver_groups) if stored else of_files
+    return ActiveRules(load, gate), gate
 
 
 def _lanes(settings: Settings, alarms: LoggedAlarms) -> ThreadLanes:

@@ -77,7 +77,8 @@ def application(settings: Settings) -> tuple[FastAPI, House, Sequence[TrustBundl
     def well() -> dict[str, bool]:
         return {issuer: bundle.problem() is None for issuer, bundle in bundles.items()}
 
-    watch = Watch(health, counts, metrics, house.lanes, house.clockwork, keys.ring, well)
+    here = (house.lanes, house.clockwork, keys.ring, well, house.rules)
+    watch = Watch(health, counts, metrics, *here)
     hooks = Hooks(begin=house.clockwork.start, end=house.close)
     app = create_app(house.broker, authenticator, doors, watch, hooks)
     return app, house, tuple(bundles.values())

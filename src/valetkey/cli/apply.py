@@ -1,4 +1,4 @@
-"""`valetkey apply`: registered agents made equal to reviewed files, by a CI job."""
+"""`valetkey apply`: agents, catalogue and policies made equal to reviewed files, by a CI job."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from urllib.parse import quote
 
 import click
 
+from valetkey.cli.apply_rules import NOTHING, RulesReport, rules_applied
 from valetkey.cli.desk import DONE, REFUSED, WAITING, Desk, stands_at_desk
 
 COLUMNS = ("agent", "what", "part", "was", "becomes", "then")
 MOST_AGENTS, MOST_BYTES = 64, 48 * 1024
+PARTS = ("agents", "catalogue", "policies")
 AT_ONCE, WAITS, NO, KEPT = "at once", "waits for a person", "refused by a person", "kept"
 FAILED, DRIFT = "failed", "drift"
 Json = dict[str, Any]
@@ -34,6 +36,22 @@ class Report:
 
     prune: bool
     lines: list[Json] = field(default_factory=list)
+    rules: RulesReport | None = None
+
+    def take(self, outlook: Outlook) -> None:
+        """The lines of the plan, each with what becomes of it."""
+        for agent in outlook.agents:
+            for change in agent["changes"]:
+                if change["what"] == "unbind" and not self.prune:
+                    self.add(agent["name"], {**change, "what": DRIFT}, KEPT)
+                elif change["waits"]:
+                    self.add(agent["name"], change, NO if agent["refused"] else WAITS)
+                else:
+                    self.add(agent["name"], change, AT_ONCE)
+        for name in sorted(outlook.others):
+            what = "disable" if self.prune else DRIFT
+            change = {"what": what, "part": "agent", "was": "in no file"}
+            self.add(name, change, AT_ONCE if self.prune else KEPT)
 
     def add(self, agent: str, change: Json, then: str) -> None:
         """One more line."""
@@ -54,9 +72,10 @@ class Report:
     def code(self) -> int:
         """How the command exits."""
         failed = any(str(line["then"]).startswith(FAILED) for line in self.lines)
-        if failed or self.has(NO):
+        of_rules = self.rules.code if self.rules else DONE
+        if failed or self.has(NO) or of_rules == REFUSED:
             return REFUSED
-        return WAITING if self.has(WAITS) else DONE
+        return WAITING if self.has(WAITS) or of_rules == WAITING else DONE
 
 
 @click.command()
@@ -64,19 +83,69 @@ class Report:
 @click.option("--check", is_flag=True, help="Only read the files; nobody is asked.")
 @click.option("--plan", "only_plan", is_flag=True, help="Show what would change; change nothing.")
 @click.option("--prune", is_flag=True, help="Take away what no file names, too.")
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Only this part; repeat it.")
+@click.option("--group", "groups", multiple=True, help="With --check: a group that may approve.")
 @stands_at_desk("workload")
-def apply(desk: Desk, folder: Path, check: bool, only_plan: bool, prune: bool) -> int:
-    """Make agents equal to the files in FOLDER/agents; what widens waits for a person."""
+def apply(desk: Desk, /, folder: Path, **said: Any) -> int:
+    """Make agents, catalogue and policies equal to the files in FOLDER; what widens waits."""
+    from valetkey.agentside.wire import Refusal
     from valetkey.cli.catalogue import problems_told
-    from valetkey.policy.agent_files import load_agents
-    from valetkey.policy.problems import FilesInvalid
+    from valetkey.policy.problems import FilesInvalid, Problem
 
+    reviewed = Reviewed.of(folder, said["only"])
     try:
-        files = load_agents(folder / "agents")
+        files = reviewed.agents()
+        if said["check"]:
+            reviewed.folders.check(said["groups"])
+            return problems_told(desk.screen, [])
+        texts = reviewed.folders.files()
     except FilesInvalid as wrong:
         return problems_told(desk.screen, list(wrong.problems))
-    if check:
-        return problems_told(desk.screen, [])
+    try:
+        rules = rules_applied(desk, texts, said["only_plan"]) if texts else None
+    except Refusal as no:
+        if no.code != "rules_invalid":
+            raise
+        told = (Problem(x["file"], x["line"], x["message"]) for x in no.extra["problems"])
+        return problems_told(desk.screen, sorted(map(reviewed.folders.placed, told)))
+    report = Report(said["prune"], rules=rules)
+    problems = agents_applied(desk, files, report, said["only_plan"]) if files else []
+    if problems:
+        return problems_told(desk.screen, problems)
+    return _shown(desk, report, said["only_plan"])
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """The parts of a reviewed folder that a run is about."""
+
+    folder: Path
+    with_agents: bool
+    folders: Any
+
+    @classmethod
+    def of(cls, folder: Path, only: Sequence[str]) -> Reviewed:
+        """Those that it has, or those of them that were named; raises ValueError for none."""
+        from valetkey.policy.rule_files import Folders
+
+        found = [part for part in PARTS if (folder / part).exists()]
+        if missing := sorted(set(only) - set(found)):
+            raise ValueError(f"{folder} has no folder {missing[0]}")
+        wanted = set(only or found)
+        if not wanted:
+            raise ValueError(f"{folder} has none of the folders {', '.join(PARTS)}")
+        rules = (folder / part if part in wanted else None for part in PARTS[1:])
+        return cls(folder, PARTS[0] in wanted, Folders(*rules))
+
+    def agents(self) -> Sequence[Any]:
+        """The files of agents; raises FilesInvalid."""
+        from valetkey.policy.agent_files import load_agents
+
+        return load_agents(self.folder / PARTS[0]) if self.with_agents else ()
+
+
+def agents_applied(desk: Desk, files: Sequence[Any], report: Report, only_plan: bool) -> list[Any]:
+    """Plan all agents and carry it out; what stands against it, and then nothing was changed."""
     bodies = {one.wanted.name: body_of(one.wanted) for one in files}
     outlook = planned(desk, list(bodies.values()))
     told = {agent["name"]: agent["problems"] for agent in outlook.agents}
@@ -86,14 +155,14 @@ def apply(desk: Desk, folder: Path, check: bool, only_plan: bool, prune: bool) -
         for no in told[one.wanted.name]
     ]
     if problems:
-        return problems_told(desk.screen, sorted(problems))
-    report = reported(outlook, prune)
+        return sorted(problems)
+    report.take(outlook)
     if not only_plan:
         for agent in outlook.agents:
             carried_out(desk, agent, bodies[agent["name"]], report)
-        for name, digest in outlook.others.items() if prune else ():
+        for name, digest in outlook.others.items() if report.prune else ():
             _tried(desk, report, name, "POST", f"{_path(name)}/disable", {}, digest)
-    return _shown(desk, report, only_plan)
+    return []
 
 
 def body_of(wanted: Any) -> Json:
@@ -135,24 +204,6 @@ def portions(bodies: Sequence[Json]) -> Iterator[list[Json]]:
     yield part
 
 
-def reported(outlook: Outlook, prune: bool) -> Report:
-    """The lines of the plan, each with what becomes of it."""
-    report = Report(prune)
-    for agent in outlook.agents:
-        for change in agent["changes"]:
-            if change["what"] == "unbind" and not prune:
-                report.add(agent["name"], {**change, "what": DRIFT}, KEPT)
-            elif change["waits"]:
-                report.add(agent["name"], change, NO if agent["refused"] else WAITS)
-            else:
-                report.add(agent["name"], change, AT_ONCE)
-    for name in sorted(outlook.others):
-        what = "disable" if prune else DRIFT
-        change = {"what": what, "part": "agent", "was": "in no file"}
-        report.add(name, change, AT_ONCE if prune else KEPT)
-    return report
-
-
 def carried_out(desk: Desk, agent: Json, body: Json, report: Report) -> None:
     """Have one agent changed as planned, unless nothing is to be sent for it."""
     name, prune = agent["name"], report.prune
@@ -191,12 +242,17 @@ def _path(name: str) -> str:
 def _shown(desk: Desk, report: Report, only_plan: bool) -> int:
     status = {DONE: "done", WAITING: "waiting", REFUSED: "refused"}[report.code]
     document = {"status": status, "planned_only": only_plan, "changes": report.lines}
+    if report.rules is not None:
+        document["rules"] = report.rules.document()
     if desk.screen.as_json:
         desk.screen.document(document)
         return report.code
+    if report.rules is not None:
+        report.rules.tell(desk)
     if report.lines:
         desk.screen.listed(document, COLUMNS, report.lines)
-    if not any(line["then"] not in (KEPT, NO, WAITS) for line in report.lines):
+    moved = report.rules is not None and report.rules.then != NOTHING
+    if not moved and not any(x["then"] not in (KEPT, NO, WAITS) for x in report.lines):
         desk.screen.say("Nothing to do." if not report.has(WAITS) else "The rest waits for people.")
     if report.has(WAITS):
         desk.screen.aside("The owner or an operator decides: valetkey agent proposals")

@@ -71,6 +71,17 @@ class Signing(Protocol):
     def since(self) -> datetime | None: ...
 
 
+class RulesHere(Protocol):
+    """Reads which rules this replica serves."""
+
+    @property
+    def problems(self) -> Sequence[object]:
+        """Why the newest are not in force here; empty when they are."""
+
+    def number(self) -> int | None:
+        """The number of the activation in force here; None where rules come from files."""
+
+
 @dataclass(frozen=True)
 class Metrics:
     """Every metric object, in a registry of its own."""
@@ -112,6 +123,12 @@ class Metrics:
             "signing_since": _gauge(
                 self, "valetkey_signing_key_since_seconds", "Unix time from which our key signs"
             ),
+            "rules_number": _gauge(
+                self, "valetkey_rules_activation", "Number of the activation in force here"
+            ),
+            "rules_refused": _gauge(
+                self, "valetkey_rules_refused", "1 while the newest rules are not in force here"
+            ),
             "mints": _histogram(self, "valetkey_mint_seconds", "Time to mint"),
             "ends": _histogram(self, "valetkey_end_seconds", "Time to end at the back end"),
             "renewals": _histogram(
@@ -136,6 +153,8 @@ class Metrics:
     probe_took: Gauge = field(init=False)
     bundle_ok: Gauge = field(init=False)
     signing_since: Gauge = field(init=False)
+    rules_number: Gauge = field(init=False)
+    rules_refused: Gauge = field(init=False)
     mints: Histogram = field(init=False)
     ends: Histogram = field(init=False)
     renewals: Histogram = field(init=False)
@@ -162,6 +181,11 @@ class Metrics:
             self.calls_most.labels(target).set(calls.most)
             self.left_alone.labels(target).set(calls.shut)
         self.calls_in_all_most.set(traffic.most())
+
+    def note_rules(self, rules: RulesHere) -> None:
+        """Set which rules are in force here, and whether newer ones are not."""
+        self.rules_number.set(rules.number() or 0)
+        self.rules_refused.set(bool(rules.problems))
 
     def note_probes(self, probes: Probes) -> None:
         """Set what probes came to; a target that is no longer probed is not told."""

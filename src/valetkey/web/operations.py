@@ -13,7 +13,7 @@ from valetkey.core.errors import NotReady
 from valetkey.ports import Trouble
 from valetkey.web.api.answers import Alive, Problem, Ready
 from valetkey.web.desk import At
-from valetkey.web.metrics import Counts, Metrics, Probes, Signing, Traffic
+from valetkey.web.metrics import Counts, Metrics, Probes, RulesHere, Signing, Traffic
 from valetkey.web.problems import problem
 
 router = APIRouter(tags=["operations"])
@@ -36,6 +36,7 @@ class Watch:
     probes: Probes | None = None
     signing: Signing | None = None
     bundles: Callable[[], Mapping[str, bool]] = dict
+    rules: RulesHere | None = None
 
 
 @router.get("/healthz", responses={200: {"model": Alive}})
@@ -68,5 +69,7 @@ def metrics(sent: Request, desk: At) -> Response:
     desk.metrics.note_bundles(watch.bundles())
     if watch.signing is not None:
         desk.metrics.note_signing(watch.signing)
+    if watch.rules is not None:
+        desk.metrics.note_rules(watch.rules)
     text = desk.metrics.text(watch.counts)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})

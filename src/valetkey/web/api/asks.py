@@ -52,7 +52,7 @@ Claims = Annotated[
 ]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-FileText = Annotated[str, StringConstraints(max_length=MAX_TEXT), Field(repr=False)]
+FileText = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 Boundary = Annotated[list[ScopeText], Field(max_length=64)]
 
 
@@ -229,7 +229,9 @@ class WriteOffAsk(Body):
 class RulesAsk(Body):
     """Files of the rules, whole parts of them: every target, or every policy with its tests."""
 
-    files: Annotated[dict[FileName, FileText], Field(min_length=1, max_length=MOST_FILES)]
+    files: Annotated[
+        dict[FileName, FileText], Field(min_length=1, max_length=MOST_FILES, repr=False)
+    ]
 
 
 class ReturnAsk(Body):

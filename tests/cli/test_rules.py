@@ -137,11 +137,11 @@ def test_what_the_broker_refuses_is_told_at_its_place(
 ) -> None:
     """File and line in the reviewed folder; any other refusal as it came."""
     fault = {"file": "catalogue/orders-db.yaml", "line": 7, "message": "mount is missing"}
-    broker.on(PLAN, problem("rules_invalid", 422, problems=[fault]))
+    broker.on(PLAN, (422, problem("rules_invalid", 422, problems=[fault])))
     done = bot.run("apply", str(folder))
     assert done.exit_code == 1
     assert f"{folder}/catalogue/orders-db.yaml:7: mount is missing" in done.stderr
-    broker.on(PLAN, problem("rules_from_files", 409))
+    broker.on(PLAN, (409, problem("rules_from_files", 409)))
     done = bot.run("apply", str(folder))
     assert (done.exit_code, "rules_from_files" in done.stderr) == (1, True)
 

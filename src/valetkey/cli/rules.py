@@ -11,7 +11,7 @@ import click
 
 from valetkey.cli.desk import DONE, REFUSED, Desk, stands_at_desk
 from valetkey.cli.house import config_option, json_option, with_house
-from valetkey.cli.login import as_freshly_logged_in, way_option
+from valetkey.cli.login import freshly_posted, said_yes, way_option
 from valetkey.cli.screen import Screen, clean
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ def accept(desk: Desk, proposal_id: str, yes: bool, device: bool | None) -> int:
         desk.screen.aside(f"  {name}: {clean(found[name])}")
     for line in _differences(was, becomes):
         desk.screen.aside(f"  {clean(line)}")
-    if not yes and not click.confirm("Put exactly this in force?", err=True):
-        desk.screen.refused({"code": "not_approved", "detail": "You did not accept."})
+    done = said_yes(desk, found, f"/v1/rules/proposals/{found['id']}/accept", yes, device)
+    if done is None:
         return REFUSED
-    path, body = f"/v1/rules/proposals/{found['id']}/accept", {"shown_hash": found["shown_hash"]}
-    return _freshly(desk, str(found["fresh_for"]), device, (path, body))
+    desk.screen.show(done, done)
+    return DONE
 
 
 @rules.command()
@@ -118,9 +118,10 @@ def rollback(desk: Desk, version: str | None, reason: str, device: bool | None) 
     """Put VERSION in force again; without one, what was in force before."""
     digest = _named(desk, version) if version else _before(desk)
     found = _version(desk, digest)
-    named = str(found["fresh_for"] or "")
-    path = f"/v1/rules/versions/{digest}/activate"
-    return _freshly(desk, named, device, (path, {"reason": reason}))
+    named, path = str(found["fresh_for"] or ""), f"/v1/rules/versions/{digest}/activate"
+    done = freshly_posted(desk, named, device, path, {"reason": reason})
+    desk.screen.show(done, done)
+    return DONE
 
 
 @rules.command()
@@ -178,17 +179,6 @@ def _proposal(desk: Desk, proposal_id: str) -> Json:
         if one["id"] == proposal_id:
             return dict(one)
     raise ValueError("no such proposal; see valetkey rules list")
-
-
-def _freshly(desk: Desk, named: str, device: bool | None, call: tuple[str, Json]) -> int:
-    """Post one thing after a login for it."""
-    broker = as_freshly_logged_in(desk, named, device)
-    try:
-        done = broker.call("POST", call[0], json=call[1]).body
-    finally:
-        broker.close()
-    desk.screen.show(done, done)
-    return DONE
 
 
 def _short(one: Json) -> Json:

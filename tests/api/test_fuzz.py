@@ -78,7 +78,7 @@ def routes(hall: Hall, *methods: str) -> list[tuple[str, str]]:
     nouns = ("task", "grant", "lease", "kill", "proposal", "delegation")
     filled = {f"{noun}_id": f"{noun}_{'0' * 26}" for noun in nouns}
     found = [
-        (method.upper(), path.format(name="refund-bot", **filled))
+        (method.upper(), path.format(name="refund-bot", version="0" * 64, **filled))
         for path, operations in paths.items()
         for method in operations
         if path.startswith("/v1/")

@@ -47,7 +47,9 @@ class Ask:
     """What an agent wants. `reason` is an untrusted claim for people; it never decides.
 
     `renewable_for` is how long in all, from its activation, renewals may keep it alive; None asks
-    for a credential that is not renewed. To `seal_to`, if given, its answer is sealed.
+    for a credential that is not renewed. To `seal_to`, if given, its answer is sealed. With
+    `waits_at_most` it was asked in the back channel: nothing is minted before it is collected, and
+    people have no longer than that.
     """
 
     task_id: str
@@ -57,6 +59,7 @@ class Ask:
     idempotency_key: str
     renewable_for: timedelta | None = None
     seal_to: SealTo | None = None
+    waits_at_most: timedelta | None = None
 
     @property
     def hash(self) -> str:

@@ -10,12 +10,20 @@ from valetkey.core.scope import Scope
 
 @dataclass(frozen=True)
 class Detail:
-    """One ask that a token is good for: its task, its scope, and the longest time."""
+    """One ask that a token is good for: its task, its scope, and the longest time.
+
+    With a `grant_id` only for what was granted there, and for no new ask.
+    """
 
     task_id: str
     scope: Scope
     ttl: timedelta
+    grant_id: str | None = None
 
-    def covers(self, task_id: str, scope: Scope, ttl: timedelta) -> bool:
-        """Whether an ask is this one, or narrower."""
+    def covers(
+        self, task_id: str, scope: Scope, ttl: timedelta, grant_id: str | None = None
+    ) -> bool:
+        """Whether an ask, of this grant if it has one, is this one or narrower."""
+        if self.grant_id not in (None, grant_id):
+            return False
         return task_id == self.task_id and scope <= self.scope and ttl <= self.ttl

@@ -64,9 +64,12 @@ class Caller:
         """The `sub` and `client_id` of our tokens for this caller."""
         return self.agent_id or str(self.principal)
 
-    def bounds(self, task_id: str, scope: Scope, ttl: timedelta) -> None:
-        """Raise OutsideToken when the token was given for other asks than this one."""
-        if self.details and not any(x.covers(task_id, scope, ttl) for x in self.details):
+    def bounds(
+        self, task_id: str, scope: Scope, ttl: timedelta, grant_id: str | None = None
+    ) -> None:
+        """Raise OutsideToken when the token was given for other asks, or for another grant."""
+        asked = (task_id, scope, ttl, grant_id)
+        if self.details and not any(one.covers(*asked) for one in self.details):
             raise OutsideToken()
 
     def signed_for(self, thumbprint: str | None) -> None:

@@ -66,7 +66,7 @@ def _own(tx: Transaction, caller: Caller, grant_id: str) -> tuple[Grant, Standin
     grant = tx.grant(grant_id)
     if grant is None or (grant.agent_id, grant.requester_jkt) != (caller.agent_id, caller.jkt):
         raise NotFound()
-    within_token(caller, asked_before(grant))
+    within_token(caller, asked_before(grant), grant.id)
     standing = open_task(tx, caller, grant.task_id, grant.scope)
     return tx.grant(grant_id, lock=True) or grant, standing
 

@@ -79,7 +79,7 @@ def _extend_record(
     seen, grant = _own(tx, caller, lease_id)
     by = str(caller.principal)
     with refusals_about(grant.task_id):
-        within_token(caller, asked_before(grant))
+        within_token(caller, asked_before(grant), grant.id)
         standing = open_task(tx, caller, grant.task_id, grant.scope, seen.id)
         lease = tx.lease(seen.id, lock=True) or seen
         if lease.state is not LeaseState.ACTIVE:

@@ -60,9 +60,12 @@ def request_credential(
         return issue(broker, lambda tx: _first(broker, tx, caller, ask, redeliver))
 
 
-def within_token(caller: Caller, ask: Ask) -> None:
-    """Raise OutsideToken when the caller's token was given for other asks, or for less time."""
-    caller.bounds(ask.task_id, ask.scope, ask.renewable_for or ask.ttl)
+def within_token(caller: Caller, ask: Ask, grant_id: str | None = None) -> None:
+    """Raise OutsideToken when the caller's token was given for other asks, or for less time.
+
+    `grant_id` is that of a grant which the ask has already.
+    """
+    caller.bounds(ask.task_id, ask.scope, ask.renewable_for or ask.ttl, grant_id)
 
 
 def _first(

@@ -160,12 +160,15 @@ def settle_verdict(
         tx.record(grant_fact(FactKind.ASK_DENIED, grant, weighed.task, by, error.code))
         error.recorded = True
         return Refused(error)
-    if decision.outcome is Outcome.NEEDS_APPROVAL:
+    waits = decision.outcome is Outcome.NEEDS_APPROVAL
+    if waits or ask.waits_at_most is not None:
         _sealed_as_required(weighed, grant)
         shown = what_people_see(broker, weighed, grant, caller.binding_id)
         grant = replace(grant, needs=decision.needs, shown=shown, shown_hash=canonical_hash(shown))
+        grant = grant if waits else grant.moved(GrantState.APPROVED)
         tx.add_grant(grant)
-        tx.record(grant_fact(FactKind.ASK_WAITING, grant, weighed.task, by, "waiting"))
+        told_as = (FactKind.ASK_WAITING, "waiting") if waits else (FactKind.ASK_ALLOWED, "allow")
+        tx.record(grant_fact(told_as[0], grant, weighed.task, by, told_as[1]))
         return Waiting(grant)
     grant = grant.moved(GrantState.GRANTED)
     tx.record(grant_fact(FactKind.ASK_ALLOWED, grant, weighed.task, by, "allow"))
@@ -295,11 +298,18 @@ def _grant_of(
         requester_jkt=caller.jkt,
         decision_id=decision_id,
         created_at=weighed.now,
-        waits_until=min(weighed.now + broker.limits.approval_wait, weighed.task.deadline_at),
+        waits_until=_waits_until(broker, weighed, ask),
         reason=ask.reason,
         renewable_for=weighed.life,
         seal_to=ask.seal_to,
     )
+
+
+def _waits_until(broker: Broker, weighed: Weighed, ask: Ask) -> datetime:
+    """How long people have: never longer than the task, or than was asked for."""
+    wait = broker.limits.approval_wait
+    wait = wait if ask.waits_at_most is None else min(wait, ask.waits_at_most)
+    return min(weighed.now + wait, weighed.task.deadline_at)
 
 
 def _whole(duration: timedelta) -> timedelta:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from valetkey.core.errors import BrokerError, RateLimited, StoreUnavailable, Unauthenticated
+from valetkey.core.backchannel import BackchannelAsk
+from valetkey.core.detail import Detail
+from valetkey.core.errors import (
+    BrokerError,
+    RateLimited,
+    StoreUnavailable,
+    Unauthenticated,
+    WrongDoor,
+)
 from valetkey.core.peer import NOBODY, Peer
 from valetkey.core.principal import Caller
 from valetkey.core.tokens import OurToken
 from valetkey.core.trust import GroupMap, IssuerRecord, ResourceServer, TrustRule
 from valetkey.identity.authorities import TrustBundle
+from valetkey.identity.backchannel import read_ask
 from valetkey.identity.bindings import Bindings
 from valetkey.identity.client_assertion import ClientAssertions
 from valetkey.identity.client_certificate import ClientCertificates, check_holder
 from valetkey.identity.client_credentials import CLIENT_CREDENTIALS, ClientCredentials
 from valetkey.identity.details import echoed
 from valetkey.identity.doorstep import Waits
-from valetkey.identity.dpop import Sent, verify_dpop
+from valetkey.identity.dpop import Sent, bound_key, verify_dpop
 from valetkey.identity.exchange import GRANT_TYPE, JWT_BEARER, Exchange, Exchanged, Trust
 from valetkey.identity.jose import instant
 from valetkey.identity.keys import OurKeys
@@ -183,12 +193,69 @@ class Authenticator:
             if self._clients.knows(form):
                 return self.authenticate_resource_server(form)
             return self._agents.authenticate(form, self._behind.now())
+        return self._holder(form, authorization, dpop, url, peer)
+
+    def _holder(
+        self,
+        form: Mapping[str, str],
+        authorization: Sequence[str],
+        dpop: Sequence[str],
+        url: str,
+        peer: Peer = NOBODY,
+    ) -> Caller:
+        """Whoever proves itself by a token of ours, and in no other way beside it."""
         if "client_assertion" in form or "client_secret" in form:
             raise malformed("a client proves itself in one way only")
         try:
             return self.authenticate(authorization, dpop, "POST", url, peer)
         except BrokerError as because:
             raise refused(because, "invalid_client") from None
+
+    def backchannel_ask(
+        self,
+        form: Mapping[str, str],
+        authorization: Sequence[str],
+        dpop: Sequence[str],
+        url: str,
+        peer: Peer = NOBODY,
+    ) -> BackchannelAsk:
+        """What an agent asks for at `POST /oauth2/bc-authorize`, made at `url`, and that agent.
+
+        Raises BrokerErrors with their code in `extra["oauth_error"]`.
+        """
+        read = read_ask(form, self._url)
+        return BackchannelAsk(self.asker(form, authorization, dpop, url, peer), *read)
+
+    def asker(
+        self,
+        form: Mapping[str, str],
+        authorization: Sequence[str],
+        dpop: Sequence[str],
+        url: str,
+        peer: Peer = NOBODY,
+    ) -> Caller:
+        """The agent that asks or polls at `url`, and the DPoP key that it does it with.
+
+        It shows a token of ours, or signs with its own key (RFC 7523). Raises a BrokerError whose
+        `extra["oauth_error"]` is `invalid_client`, `invalid_dpop_proof` or `unauthorized_client`.
+        """
+        if not authorization:
+            now = self._behind.now()
+            proof = bound_key(self._sent(dpop, "POST", url), now)
+            return self._agents.authenticate(form, now, proof)
+        caller = self._holder(form, authorization, dpop, url, peer)
+        if caller.kind != "agent":
+            raise refused(WrongDoor(), "unauthorized_client")
+        return caller
+
+    def token_for(self, caller: Caller, granted: Detail) -> Mapping[str, object]:
+        """A token answer for what was granted and for nothing else, by the key that polled.
+
+        It lives no longer than what the agent proved itself with.
+        """
+        now = self._behind.now()
+        narrowed = replace(caller, details=(granted,), token_id=secrets.token_urlsafe(18))
+        return self._tokens.answer(narrowed, now)
 
     def our_token(self, token: str) -> OurToken | None:
         """What a live token of ours is; None for any other, whatever is wrong with it."""

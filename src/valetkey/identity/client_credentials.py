@@ -66,14 +66,15 @@ class ClientCredentials:
         caller = self._caller(client, dpop.jkt, now)
         return self._answer(replace(caller, details=details), claims, now)
 
-    def authenticate(self, form: Mapping[str, str], now: datetime) -> Caller:
+    def authenticate(
+        self, form: Mapping[str, str], now: datetime, dpop: DpopProof | None = None
+    ) -> Caller:
         """The agent whose bound key signed the form's `client_assertion`, which is used up.
 
-        For calls that give no token, so that no DPoP key is wanted (RFC 7009 section 2.1).
-        Raises as `run` does.
+        Calls that give no token want no DPoP key (RFC 7009 section 2.1). Raises as `run` does.
         """
-        client, _ = self._proven(form, now)
-        return self._caller(client, "", now)
+        client, _ = self._proven(form, now, dpop)
+        return self._caller(client, dpop.jkt if dpop is not None else "", now)
 
     def _proven(
         self, form: Mapping[str, str], now: datetime, dpop: DpopProof | None = None

@@ -41,11 +41,11 @@ def asked_details(form: Mapping[str, str]) -> tuple[Detail, ...]:
         raise malformed(wrong, "invalid_authorization_details") from None
 
 
-def read_details(listed: object) -> tuple[Detail, ...]:
-    """The details in parsed JSON; raises BadToken."""
+def read_details(listed: object, *, granted: bool = False) -> tuple[Detail, ...]:
+    """The details in parsed JSON; what was `granted` may name its grant. Raises BadToken."""
     if not isinstance(listed, list) or not 1 <= len(listed) <= MOST:
         raise BadToken("the authorization details are not an array of 1 to 10")
-    return tuple(_detail(one) for one in listed)
+    return tuple(_detail(one, granted=granted) for one in listed)
 
 
 def written_details(details: Sequence[Detail]) -> list[dict[str, object]]:
@@ -56,6 +56,7 @@ def written_details(details: Sequence[Detail]) -> list[dict[str, object]]:
             "task": detail.task_id,
             "scope": str(detail.scope),
             "ttl": int(detail.ttl.total_seconds()),
+            **({} if detail.grant_id is None else {"grant": detail.grant_id}),
         }
         for detail in details
     ]
@@ -66,14 +67,17 @@ def echoed(details: Sequence[Detail]) -> dict[str, object]:
     return {NAME: written_details(details)} if details else {}
 
 
-def _detail(one: object) -> Detail:
-    if not isinstance(one, dict) or one.keys() != _MEMBERS or one["type"] != TYPE:
+def _detail(one: object, *, granted: bool) -> Detail:
+    if not isinstance(one, dict) or one.get("type") != TYPE:
         raise BadToken("an authorization detail is not of our type")
+    grant = one.get("grant") if granted else None
+    if one.keys() - ({"grant"} if isinstance(grant, str) else set()) != _MEMBERS:
+        raise BadToken("an authorization detail has other members")
     task, scope, ttl = one["task"], one["scope"], one["ttl"]
     if not isinstance(task, str) or not _TASK.fullmatch(task):
         raise BadToken("an authorization detail names no task")
     try:
-        return Detail(task, Scope.parse(scope), ttl_of(ttl))
+        return Detail(task, Scope.parse(scope), ttl_of(ttl), grant)
     except BrokerError:
         raise BadToken("an authorization detail has no such scope or time") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from valetkey.core.backchannel import CIBA
 from valetkey.identity.client_credentials import ALGORITHMS as CLIENT_ALGORITHMS
 from valetkey.identity.client_credentials import CLIENT_CREDENTIALS
 from valetkey.identity.details import TYPE
@@ -24,8 +25,11 @@ def authorization_server(url: str, *, mtls: bool = False) -> dict[str, object]:
         "token_endpoint": f"{url}/oauth2/token",
         "introspection_endpoint": f"{url}/oauth2/introspect",
         "revocation_endpoint": f"{url}/oauth2/revoke",
+        "backchannel_authentication_endpoint": f"{url}/oauth2/bc-authorize",
+        "backchannel_token_delivery_modes_supported": ["poll"],
+        "backchannel_user_code_parameter_supported": False,
         "jwks_uri": f"{url}/oauth2/jwks",
-        "grant_types_supported": [GRANT_TYPE, JWT_BEARER, CLIENT_CREDENTIALS],
+        "grant_types_supported": [GRANT_TYPE, JWT_BEARER, CLIENT_CREDENTIALS, CIBA],
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": ["none", "private_key_jwt", *_certificates(mtls)],
         "tls_client_certificate_bound_access_tokens": mtls,

@@ -27,6 +27,9 @@ OAuthCode = Literal[
     "invalid_dpop_proof",
     "use_dpop_nonce",
     "unsupported_grant_type",
+    "unauthorized_client",
+    "invalid_binding_message",
+    "unknown_user_id",
     "access_denied",
 ]
 LARGEST_FORM: Final = 32 * 1024

@@ -146,7 +146,7 @@ def _caller(claims: VerifiedClaims) -> Caller:
         auth_time=_instant_or_none(claims),
         fresh_for=_maybe(claims, "vk_fresh_for"),
         rule=_maybe(claims, "vk_rule"),
-        details=read_details(claims[NAME]) if NAME in claims else (),
+        details=read_details(claims[NAME], granted=True) if NAME in claims else (),
         x5t=_maybe(confirmation, "x5t#S256"),
     )
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from valetkey.core.catalogue import CataloguedScope
-from valetkey.core.errors import BrokerError
+from valetkey.core.errors import BrokerError, DeniedByPolicy, PolicyBroken
 from valetkey.core.ids import LeaseId
 from valetkey.core.lease import Handle, Proof
 from valetkey.ports import Deadline, Ending, Found, Lapse, Minted, Minter, Presence, Renewed
@@ -173,6 +173,15 @@ class Metrics:
                 self.leases.labels(kind).set(now[kind])
             self.oldest.set(now["oldest_unended_seconds"])
         return generate_latest(self.registry)
+
+    @contextmanager
+    def counting_denials(self) -> Iterator[None]:
+        """Count what policy denies in the block."""
+        try:
+            yield
+        except (DeniedByPolicy, PolicyBroken):
+            self.decisions.labels("deny").inc()
+            raise
 
     def note(self, traffic: Traffic) -> None:
         """Set what is read of the lanes."""

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from valetkey.core.backchannel import CIBA, BackchannelAsk
 from valetkey.core.errors import (
     BrokerError,
     InvalidRequest,
@@ -18,12 +19,14 @@ from valetkey.core.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
+from valetkey.core.peer import Peer
 from valetkey.core.principal import Caller
 from valetkey.core.trust import ResourceServer
 from valetkey.flows.revoke_token import revoke_token
-from valetkey.web.api.oauth_answers import OAuthError, Revoked, TokenAnswer
+from valetkey.web.api.oauth_answers import BackchannelAnswer, OAuthError, Revoked, TokenAnswer
 from valetkey.web.api.shapes import revoked
 from valetkey.web.auth import called, shown_by, source
+from valetkey.web.backchannel import begun, polled
 from valetkey.web.bodies import of_media, raw_body
 from valetkey.web.desk import At, Desk
 from valetkey.web.doors import RESOURCE_METADATA
@@ -60,7 +63,10 @@ def _takes_form(*needed: str) -> dict[str, Any]:
     openapi_extra=_takes_form("grant_type"),
 )
 def token(sent: Request, desk: At) -> JSONResponse:
-    """Give our own token for a platform's proof, a person's login or an agent's own key."""
+    """Give our own token for a platform's proof, a person's login, an own key or a people's yes."""
+    fields = _counted(sent, desk, lambda: form(sent))
+    if fields.get("grant_type") == CIBA:
+        return JSONResponse(dict(_polled(sent, desk, fields)))
 
     def exchange() -> Mapping[str, object]:
         if "authorization" in sent.headers:
@@ -68,9 +74,26 @@ def token(sent: Request, desk: At) -> JSONResponse:
             secret.extra["oauth_error"] = "invalid_client"
             raise secret
         dpop = sent.headers.getlist("dpop")
-        return desk.authenticator.exchange(form(sent), dpop, called(sent, desk), shown_by(sent))
+        return desk.authenticator.exchange(fields, dpop, called(sent, desk), shown_by(sent))
 
     return JSONResponse(dict(_counted(sent, desk, exchange)))
+
+
+@router.post(
+    "/oauth2/bc-authorize",
+    responses={200: {"model": BackchannelAnswer}, **_REFUSED},
+    openapi_extra=_takes_form("authorization_details"),
+)
+def bc_authorize(sent: Request, desk: At) -> JSONResponse:
+    """Ask in the back channel (CIBA, poll mode): people decide, and a token is polled for."""
+
+    def read() -> BackchannelAsk:
+        fields = form(sent)
+        return desk.authenticator.backchannel_ask(fields, *_shown(sent, desk))
+
+    asked = _counted(sent, desk, read)
+    sent.state.caller = asked.caller
+    return JSONResponse(begun(desk, asked))
 
 
 @router.post(
@@ -149,16 +172,32 @@ def form(sent: Request) -> dict[str, str]:
 
 def _revoker(sent: Request, desk: Desk, fields: Mapping[str, str]) -> Caller | ResourceServer:
     """Who wants to revoke; a caller that is refused later is refused on record."""
-    headers = sent.headers
 
     def prove() -> Caller | ResourceServer:
-        shown = headers.getlist("authorization"), headers.getlist("dpop")
-        return desk.authenticator.revoker(fields, *shown, called(sent, desk), shown_by(sent))
+        return desk.authenticator.revoker(fields, *_shown(sent, desk))
 
     by = _counted(sent, desk, prove)
     if isinstance(by, Caller):
         sent.state.caller = by
     return by
+
+
+def _polled(sent: Request, desk: Desk, fields: Mapping[str, str]) -> Mapping[str, object]:
+    """The CIBA grant; a caller that is refused after it proved itself is refused on record."""
+
+    def prove() -> Caller:
+        if "auth_req_id" not in fields:
+            raise InvalidRequest("auth_req_id is missing")
+        return desk.authenticator.asker(fields, *_shown(sent, desk))
+
+    sent.state.caller = _counted(sent, desk, prove)
+    return polled(desk, sent.state.caller, fields["auth_req_id"])
+
+
+def _shown(sent: Request, desk: Desk) -> tuple[list[str], list[str], str, Peer]:
+    """What a client proves itself with beside its form, and the address it does so at."""
+    headers = sent.headers.getlist("authorization"), sent.headers.getlist("dpop")
+    return *headers, called(sent, desk), shown_by(sent)
 
 
 def _counted(sent: Request, desk: Desk, ask: Callable[[], Answered]) -> Answered:

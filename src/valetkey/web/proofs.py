@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from valetkey.core.backchannel import BackchannelAsk
+from valetkey.core.detail import Detail
 from valetkey.core.peer import NOBODY, Peer
 from valetkey.core.principal import Caller
 from valetkey.core.tokens import OurToken
@@ -48,6 +50,29 @@ class Authenticator(Protocol):
         peer: Peer = NOBODY,
     ) -> Caller | ResourceServer:
         """Who asks for a revocation (RFC 7009) at `url`."""
+
+    def backchannel_ask(
+        self,
+        form: Mapping[str, str],
+        authorization: Sequence[str],
+        dpop: Sequence[str],
+        url: str,
+        peer: Peer = NOBODY,
+    ) -> BackchannelAsk:
+        """What an agent asks for in the back channel at `url`, and that agent."""
+
+    def asker(
+        self,
+        form: Mapping[str, str],
+        authorization: Sequence[str],
+        dpop: Sequence[str],
+        url: str,
+        peer: Peer = NOBODY,
+    ) -> Caller:
+        """The agent that polls at `url`."""
+
+    def token_for(self, caller: Caller, granted: Detail) -> Mapping[str, object]:
+        """A token answer for what was granted and for nothing else."""
 
     def our_token(self, token: str) -> OurToken | None:
         """What a live token of ours is; None for any other."""

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from valetkey.core.errors import DeniedByPolicy, PolicyBroken
 from valetkey.flows.explain import explain
 from valetkey.flows.look import SeenGrant
 from valetkey.flows.request_credential import request_credential
@@ -43,11 +42,8 @@ def request(
     """Ask: 201 with the credential, once; 202 when people decide first."""
     key = header(sent, "Idempotency-Key", KEY_FORM, required=True) or ""
     ask, lost = asked.value(key), redelivers(sent)
-    try:
+    with desk.metrics.counting_denials():
         given = request_credential(desk.broker, caller, ask, lost)
-    except (DeniedByPolicy, PolicyBroken):
-        desk.metrics.decisions.labels("deny").inc()
-        raise
     outcome = "needs_approval" if isinstance(given, Waiting) else "allow"
     desk.metrics.decisions.labels(outcome).inc()
     return handed_over(given)

@@ -19,6 +19,14 @@ class TokenAnswer(Answer):
     authorization_details: list[dict[str, str | int]] | None = None
 
 
+class BackchannelAnswer(Answer):
+    """Where to poll from now on: the id, and seconds that it is good for and between two polls."""
+
+    auth_req_id: str
+    expires_in: int
+    interval: int
+
+
 class Revoked(Answer):
     """What is so now: nothing more to say of an access token, and of a credential how it ends."""
 

@@ -22,6 +22,7 @@ _AT_THE_START: Final[Told] = {
     errors.NotFound: "invalid_authorization_details",
     errors.UnknownScope: "invalid_authorization_details",
     errors.InvalidParameter: "invalid_authorization_details",
+    errors.SealingRequired: "invalid_authorization_details",
 }
 _AT_A_POLL: Final[Told] = {
     errors.StillWaiting: "authorization_pending",

@@ -61,6 +61,7 @@ def test_the_same_on_a_real_database(live_hall: Hall) -> None:
     client = CibaClient.of(live_hall)
     journey(client)
     auth_req_id = client.begun()
+    assert client.error(f"{auth_req_id}\x00") == (400, "invalid_grant")
     assert client.error(auth_req_id) == (400, "authorization_pending")
     slow = client.poll(auth_req_id)
     assert (slow.json()["error"], slow.headers["Retry-After"]) == ("slow_down", "10")

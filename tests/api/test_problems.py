@@ -18,6 +18,7 @@ PUBLIC = {
     "/readyz",
     "/metrics",
     "/oauth2/token",
+    "/oauth2/bc-authorize",
     "/oauth2/introspect",
     "/oauth2/jwks",
     "/oauth2/revoke",

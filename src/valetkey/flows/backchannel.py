@@ -7,8 +7,10 @@ Nothing is minted before it is collected, and no secret travels here.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Final
 
 from valetkey.core.admission import Rate
 from valetkey.core.ask import Ask
@@ -32,7 +34,8 @@ from valetkey.flows.verdicts import Refused, Verdict, Waiting
 from valetkey.flows.weigh import open_task, settle_verdict, weigh
 from valetkey.ports import Broker, Transaction
 
-_MOST_SLOWED = LONGEST_WAIT // INTERVAL
+_MOST_SLOWED: Final = LONGEST_WAIT // INTERVAL
+_ID: Final = re.compile(r"(grant_[0-9a-v]{26})\.[0-9A-Za-z.-]{1,128}")
 
 
 def begin(broker: Broker, asked: BackchannelAsk) -> Begun:
@@ -51,12 +54,11 @@ def begin(broker: Broker, asked: BackchannelAsk) -> Begun:
         within_token(caller, ask)
         with broker.store.transaction() as tx:
             verdict = _first(broker, tx, asked, ask)
-            now = tx.now()
         if isinstance(verdict, Refused):
             raise verdict.error
         assert isinstance(verdict, Waiting)  # it asked to collect later
     grant = verdict.grant
-    left = timedelta(seconds=int((grant.waits_until - now).total_seconds()))
+    left = timedelta(seconds=int((grant.waits_until - grant.created_at).total_seconds()))
     waits = grant.state is GrantState.WAITING
     return Begun(_id_of(grant, broker.fingerprint), left, waits)
 
@@ -107,7 +109,8 @@ def _id_of(grant: Grant, mac: Callable[[str], str]) -> str:
 
 
 def _own(broker: Broker, tx: Transaction, caller: Caller, auth_req_id: str) -> Grant:
-    grant = tx.grant(auth_req_id.partition(".")[0])
+    formed = _ID.fullmatch(auth_req_id)
+    grant = tx.grant(formed[1]) if formed else None
     if grant is None or (grant.agent_id, grant.requester_jkt) != (caller.agent_id, caller.jkt):
         raise NotFound()
     said = auth_req_id.encode()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -21,7 +23,7 @@ from tests.identity.platform_doors import Door, door
 from valetkey.core.errors import BrokerError, NotReady, Unauthenticated, UnknownAgent
 from valetkey.core.trust import TrustRuleTooWide, check_binding
 from valetkey.identity.api_server import Access, ApiServer
-from valetkey.identity.oidc import Outside
+from valetkey.identity.oidc import Outside, ProofReader, VerifiedProof
 from valetkey.testing.issuer import WITHOUT
 
 BOUND: dict[str, Any] = {
@@ -214,6 +216,33 @@ def test_an_api_server_that_is_silent_is_waited_for_only_so_long(cluster: Cluste
     with pytest.raises(NotReady):
         cluster.enter()
     assert datetime.now(UTC) - began < timedelta(seconds=8)
+
+
+def test_a_cluster_that_is_slow_is_waited_for_by_few(cluster: Cluster) -> None:
+    """Beyond those nobody asks it anything: not ready, at once; the first goes well later."""
+    there, asked, held = cluster.door.outside["here"], threading.Event(), threading.Event()
+    vouch = there.vouch
+    assert vouch is not None
+
+    def slowly(proof: VerifiedProof) -> None:
+        asked.set()
+        assert held.wait(60)
+        vouch(proof)
+
+    slow = {"here": replace(there, vouch=slowly, at_once=1)}
+    reader = ProofReader.of(cluster.door.registered().issuers, slow)
+    first, second = cluster.door.token(), cluster.door.token()
+    now = cluster.door.time.now()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(reader.read, first, "key", now)
+        try:
+            assert asked.wait(60)
+            with pytest.raises(NotReady) as refused:
+                reader.read(second, "another key", now)
+            assert refused.value.retry_after == 1.0
+        finally:
+            held.set()
+        assert waiting.result(60).subject == GOOD["sub"]
 
 
 def test_without_our_own_token_nobody_gets_in(cluster: Cluster) -> None:

@@ -1,23 +1,14 @@
 #!/bin/sh
-# A SPIFFE workload that is the agent refund-bot, by a JWT-SVID that spiffe-helper keeps fresh in a
-# file. Bind it by
+# A SPIFFE workload that is the agent refund-bot, by what its agent of SPIFFE gives it. Bind its ID by
 #   valetkey agent bind refund-bot ISSUER sub=spiffe://TRUST-DOMAIN/PATH
+# It is good for both forms of its identity. Needed here: pip install 'valetkey[spiffe]'.
 set -eu
-umask 077
-folder="$(mktemp -d)"
-cat > "$folder/helper.conf" <<CONF
-agent_address = "${SPIFFE_ENDPOINT_SOCKET:-/run/spire/agent.sock}"
-cert_dir = "$folder"
-daemon_mode = true
-jwt_svids = [{jwt_audience = "https://valetkey.example.com", jwt_svid_file_name = "svid.token"}]
-CONF
-spiffe-helper -config "$folder/helper.conf" &
-helper=$!
-trap 'kill "$helper"; rm -rf "$folder"' EXIT
-tries=0
-until [ -s "$folder/svid.token" ] || [ "$tries" -ge 30 ]; do tries=$((tries + 1)); sleep 1; done
+export SPIFFE_ENDPOINT_SOCKET="${SPIFFE_ENDPOINT_SOCKET:-unix:/run/spire/agent.sock}"
+export VALETKEY_URL="https://valetkey.example.com" VALETKEY_AUDIENCE="https://valetkey.example.com"
 
-export VALETKEY_URL="https://valetkey.example.com"
-export VALETKEY_IDENTITY_TOKEN_FILE="$folder/svid.token"
+# A JWT-SVID passes through proxies. Where TLS ends at the broker itself, an X.509-SVID is better:
+#   export VALETKEY_SVID=x509
+# Without that extra let spiffe-helper write the certificate and its key into files, and name them:
+#   export VALETKEY_X509_SVID_FILE=svid.pem VALETKEY_X509_KEY_FILE=svid_key.pem
 valetkey run --scope 'orders-db:read{region=eu}' --ttl 5m --purpose "look at orders" -- \
   psql -c "SELECT count(*) FROM orders"

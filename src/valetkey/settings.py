@@ -114,6 +114,9 @@ class Issuer(Section):
     )
     jwks_uri: str | None = Field(None, description="Where its keys are.")
     jwks_file: Path | None = Field(None, description="Its keys in a file, without network.")
+    workload_api: str | None = Field(
+        None, description="Socket of an agent that tells keys and X.509 authorities (SPIFFE)."
+    )
     x509_bundle_file: Path | None = Field(
         None, description="X.509 authorities of a SPIFFE trust domain (PEM, or its bundle)."
     )

@@ -359,3 +359,36 @@ def test_serve_may_ask_its_own_cluster_about_tokens_and_only_then(
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "prod"}]
     plain = rendered(chart, values)
     assert ("ClusterRoleBinding", "serve") not in plain
+
+
+def trust_domain(**more: str) -> dict[str, str]:
+    """A trust domain of SPIFFE as the configuration names it."""
+    named = {"name": "mesh", "kind": "workload", "platform": "spiffe"}
+    where = {"issuer": "spiffe://example.org", "audience": "https://valetkey.example.com"}
+    return {**named, **where, **more}
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({"x509_bundle_file": "/var/run/valetkey/bundle/bundle.pem"}, "/var/run/valetkey/bundle"),
+        ({"workload_api": "unix:/var/run/valetkey/spiffe/agent.sock"}, "/var/run/valetkey/spiffe"),
+    ],
+    ids=["a ConfigMap", "an agent"],
+)
+def test_the_bundle_of_a_trust_domain_is_mounted_where_the_configuration_looks(
+    chart: helm_python.Chart, more: dict[str, str], path: str
+) -> None:
+    """As a whole folder, so that it is replaced in place; and only when somebody looks there."""
+    values = values_of("shared-cluster")
+    config = {**values["config"], "issuers": [trust_domain(**more)]}
+    named = {"spiffe": {"bundleConfigMap": "spire-bundle", "csiDriver": "csi.spiffe.io"}}
+    objects = rendered(chart, {**values, "config": config, **named})
+    for document in objects.values():
+        kubernetes_validate.validate(document, "1.34", strict=True)
+    (container,) = serve(objects)["containers"]
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert mounts[path]["readOnly"]
+    assert "subPath" not in mounts[path]
+    plain = serve(rendered(chart, values))["containers"][0]["volumeMounts"]
+    assert path not in {mount["mountPath"] for mount in plain}

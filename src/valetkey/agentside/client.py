@@ -71,9 +71,15 @@ class Valetkey:
     """One caller's connection to one broker."""
 
     def __init__(
-        self, base_url: str, key: DpopKey, source: ProofSource, *, keep_in: Path | None = None
+        self,
+        base_url: str,
+        key: DpopKey,
+        source: ProofSource,
+        *,
+        keep_in: Path | None = None,
+        ca_file: Path | None = None,
     ) -> None:
-        self.session = Session(base_url, key, source, keep_in)
+        self.session = Session(base_url, key, source, keep_in, ca_file)
 
     # --- tasks ------------------------------------------------------------------------------
 

@@ -1,49 +1,32 @@
 """Where a workload's proof of identity comes from: never from argv, always from its platform.
 
 In this order: the file named by `VALETKEY_IDENTITY_TOKEN_FILE` (read again at each use, because
-platforms renew it), else the CI platform's request variables `ACTIONS_ID_TOKEN_REQUEST_URL` and
-`ACTIONS_ID_TOKEN_REQUEST_TOKEN` (a fresh token at each use), else standard input when asked for
-by `--identity-token-file -` (read once).
+platforms renew it), else the certificate in files (`agentside.spiffe`), else the CI platform's
+request variables `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN` (a fresh token
+at each use), else standard input when asked for by `--identity-token-file -` (read once), else the
+Workload API of SPIFFE.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import quote
 
+from valetkey.agentside.proofs import ID_TOKEN_TYPE as ID_TOKEN_TYPE
+from valetkey.agentside.proofs import JWT_TYPE as JWT_TYPE
+from valetkey.agentside.proofs import NoIdentity as NoIdentity
+from valetkey.agentside.proofs import Proof as Proof
+from valetkey.agentside.proofs import ProofSource as ProofSource
+from valetkey.agentside.spiffe import find_certificate, find_workload_api
 from valetkey.agentside.wire import Wire
 
 TOKEN_FILE = "VALETKEY_IDENTITY_TOKEN_FILE"  # noqa: S105  a variable's name
 CI_URL = "ACTIONS_ID_TOKEN_REQUEST_URL"
 CI_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_TOKEN"  # noqa: S105  a variable's name
 MAX_TOKEN = 8192
-JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
-ID_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105  a type's name
-
-
-class NoIdentity(Exception):
-    """Nothing here says who we are."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """An identity token and its RFC 8693 type; the token stays out of `repr`."""
-
-    token: str = field(repr=False)
-    token_type: str = JWT_TYPE
-
-
-@dataclass(frozen=True)
-class ProofSource:
-    """A way to get a proof. `name` tells sources apart and holds no secret; `get` raises
-    NoIdentity, Refusal or Unreachable."""
-
-    name: str
-    get: Callable[[], Proof]
 
 
 def from_file(path: Path) -> ProofSource:
@@ -93,13 +76,15 @@ def find_source(
 ) -> ProofSource | None:
     """The workload's proof source by the order above; None when there is none.
 
-    `stdin` is given when the caller asked for standard input.
+    `stdin` is given when the caller asked for standard input. Raises NoIdentity for half a pair.
     """
     if path := environment.get(TOKEN_FILE):
         return from_file(Path(path))
+    if (certificate := find_certificate(environment)) is not None:
+        return certificate
     if (url := environment.get(CI_URL)) and (token := environment.get(CI_TOKEN)):
         return from_ci(url, token, audience)
-    return None if stdin is None else from_stream(stdin)
+    return find_workload_api(environment, audience) if stdin is None else from_stream(stdin)
 
 
 def _checked(text: str) -> str:

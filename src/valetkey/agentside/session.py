@@ -12,11 +12,10 @@ from typing import Any
 
 from valetkey.agentside.dpop import DpopKey
 from valetkey.agentside.files import read_json, write_private_json
-from valetkey.agentside.identity import ProofSource
-from valetkey.agentside.wire import Answer, Refusal, Wire
+from valetkey.agentside.proofs import Certificate, Proof, ProofSource
+from valetkey.agentside.wire import Answer, Refusal, Wire, trusting
 from valetkey.core.sealing import seal_to
 
-EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 SPARE = 20.0
 """Seconds before its end at which a token is renewed."""
 
@@ -41,10 +40,17 @@ class Session:
     """
 
     def __init__(
-        self, base_url: str, key: DpopKey, source: ProofSource, keep_in: Path | None = None
+        self,
+        base_url: str,
+        key: DpopKey,
+        source: ProofSource,
+        keep_in: Path | None = None,
+        ca_file: Path | None = None,
     ) -> None:
+        """`ca_file` holds authorities for the broker's certificate besides the system's."""
         self.base_url = base_url.rstrip("/")
-        self.wire = Wire()
+        self.wire = Wire(context=trusting(ca_file) if ca_file else None)
+        self._ca_file = ca_file
         self._key = key
         self._source = source
         self._keep_in = keep_in
@@ -115,19 +121,26 @@ class Session:
     def _exchange(self) -> AccessToken:
         proof = self._source.get()
         url = f"{self.base_url}/oauth2/token"
-        form = {
-            "grant_type": EXCHANGE,
-            "subject_token": proof.token,
-            "subject_token_type": proof.token_type,
-        }
         asked_at = time.time()
 
         def sent(nonce: str | None) -> Answer:
             headers = {"DPoP": self._key.make_proof("POST", url, nonce=nonce)}
-            return self.wire.send("POST", url, headers, form=form)
+            return self._ask(url, headers, proof)
 
         body = self._with_nonce(sent).body
         return AccessToken(str(body["access_token"]), asked_at + float(body["expires_in"]))
+
+    def _ask(self, url: str, headers: Mapping[str, str], proof: Proof | Certificate) -> Answer:
+        """The token request; a certificate is shown on a connection for this one request."""
+        if isinstance(proof, Proof):
+            return self.wire.send("POST", url, headers, form=proof.form())
+        context = trusting(self._ca_file)
+        proof.show(context)
+        wire = Wire(context=context)
+        try:
+            return wire.send("POST", url, headers, form=proof.form())
+        finally:
+            wire.close()
 
     def _kept(self) -> AccessToken | None:
         kept: dict[str, Any] = read_json(self._keep_in) if self._keep_in is not None else {}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 PATIENCE = 40.0
@@ -63,12 +66,15 @@ class Answer:
 class Wire:
     """A pool of connections. Safe to use from several threads; close it when done."""
 
-    def __init__(self, timeout: float = PATIENCE) -> None:
+    def __init__(self, timeout: float = PATIENCE, context: ssl.SSLContext | None = None) -> None:
+        """With a `context` its authorities count, and its certificate is shown."""
         import httpx2
 
         self._errors: type[Exception] = httpx2.TransportError
         self._unsendable = (httpx2.LocalProtocolError, httpx2.InvalidURL)
-        self._client = httpx2.Client(follow_redirects=False, trust_env=False, timeout=timeout)
+        self._client = httpx2.Client(
+            verify=context or True, follow_redirects=False, trust_env=False, timeout=timeout
+        )
 
     def send(
         self,
@@ -101,6 +107,19 @@ class Wire:
     def close(self) -> None:
         """Give back every connection."""
         self._client.close()
+
+
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """The system's authorities, and those of a file besides; raises ValueError for no such file."""
+    import ssl
+
+    context = ssl.create_default_context()
+    try:
+        if ca_file is not None:
+            context.load_verify_locations(ca_file)
+    except OSError:
+        raise ValueError(f"no authorities can be read from {ca_file}") from None
+    return context
 
 
 def check_url(url: str) -> None:

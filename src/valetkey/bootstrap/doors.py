@@ -28,6 +28,7 @@ from valetkey.identity.minted_tokens import MintedTokens
 from valetkey.identity.nonces import Nonces
 from valetkey.identity.oidc import Outside
 from valetkey.identity.platforms import PROFILES
+from valetkey.identity.workload_api import ToldBundle, WorkloadApi
 from valetkey.settings import Cluster, Issuer, Roles, Rule, Server, Settings
 
 NO_KEYS: Final[Mapping[str, object]] = {"keys": []}
@@ -106,6 +107,7 @@ def _issuer(issuer: Issuer) -> IssuerRecord:
         audience=issuer.audience,
         algorithms=frozenset(issuer.algorithms) or usual.algorithms,
         jwks_uri=issuer.jwks_uri,
+        workload_api=issuer.workload_api,
         jwks=NO_KEYS if _by_certificate_only(issuer) else None,
         jwks_file=_checked(issuer, issuer.jwks_file) if issuer.jwks_file else None,
         typ=frozenset(issuer.typ) or usual.typ,
@@ -129,11 +131,14 @@ def _checked(issuer: Issuer, path: Path) -> str:
 
 
 def _by_certificate_only(issuer: Issuer) -> bool:
-    return issuer.x509_bundle_file is not None and not (issuer.jwks_uri or issuer.jwks_file)
+    elsewhere = issuer.jwks_uri or issuer.jwks_file or issuer.workload_api
+    return issuer.x509_bundle_file is not None and not elsewhere
 
 
 def _outside(issuer: Issuer, server: Server) -> Outside:
     """What stands behind an issuer; raises ValueError for what could never be of use."""
+    if issuer.workload_api is not None:
+        return _told(issuer, issuer.workload_api, server)
     behind = _cluster(issuer.cluster) if issuer.cluster else Outside()
     behind = replace(behind, at_once=issuer.at_once)
     if issuer.x509_bundle_file is None:
@@ -147,6 +152,23 @@ def _outside(issuer: Issuer, server: Server) -> Outside:
         why = bundle.problem()
         raise ValueError(f"issuer {issuer.name}: x509_bundle_file: {why}") from None
     return replace(behind, bundle=bundle)
+
+
+def _told(issuer: Issuer, socket: str, server: Server) -> Outside:
+    """The agent of a trust domain: keys of it, and authorities where clients can show them."""
+    if issuer.platform != "spiffe":
+        raise ValueError(f"issuer {issuer.name}: only trust domains of SPIFFE have a workload_api")
+    if issuer.x509_bundle_file is not None:
+        raise ValueError(f"issuer {issuer.name}: not both x509_bundle_file and workload_api")
+    try:
+        agent = WorkloadApi(socket)
+    except ValueError as wrong:
+        raise ValueError(f"issuer {issuer.name}: {wrong}") from None
+    agent.start()
+    bundle = ToldBundle(agent, issuer.issuer) if server.tls_certificate_file else None
+    return Outside(
+        fetch=lambda _: agent.keys(issuer.issuer), bundle=bundle, at_once=issuer.at_once
+    )
 
 
 def _cluster(cluster: Cluster) -> Outside:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec
 
 import click
@@ -63,12 +64,20 @@ def open_broker(profile: Profile, who: Who, token_file: str | None = None) -> An
     if source is None and who == "workload":
         raise NoIdentity(
             "this command is for agents and CI jobs: set VALETKEY_IDENTITY_TOKEN_FILE, or run "
-            "where the CI platform gives identity tokens, or use --identity-token-file -"
+            "where the CI platform or an agent of SPIFFE gives identities, or use "
+            "--identity-token-file -"
         )
     kind = "person" if source is None else "workload"
     key = DpopKey.kept(profile.key_file(kind))
     chosen = source or person_source(profile)
-    return Valetkey(profile.url, key, chosen, keep_in=profile.token_file(kind))
+    kept = profile.token_file(kind)
+    return Valetkey(profile.url, key, chosen, keep_in=kept, ca_file=ca_file())
+
+
+def ca_file() -> Path | None:
+    """Further authorities for the broker's certificate, from `VALETKEY_CA_FILE`."""
+    named = os.environ.get("VALETKEY_CA_FILE")
+    return Path(named) if named else None
 
 
 Command = Callable[Concatenate[Desk, P], int | None]

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from valetkey.cli.desk import DONE, Desk, stands_at_desk
+from valetkey.cli.desk import DONE, Desk, ca_file, stands_at_desk
 
 way_option = click.option(
     "--device/--browser",
@@ -60,9 +60,10 @@ def whoami(desk: Desk) -> int:
 def fresh_login(desk: Desk, for_what: str | None, device: bool | None) -> Any:
     """Log in now; the proof of it. `for_what` names the object the login is for."""
     from valetkey.agentside.login import Login, by_browser, by_device
-    from valetkey.agentside.wire import Wire
+    from valetkey.agentside.wire import Wire, trusting
 
-    wire = Wire()
+    known = ca_file()
+    wire = Wire(context=trusting(known) if known else None)
     try:
         where = Login.of(wire, desk.profile.url)
         without_browser = not _has_browser() if device is None else device
@@ -82,7 +83,7 @@ def freshly_posted(
 
     proof = fresh_login(desk, for_what, device)
     key = DpopKey.kept(desk.profile.key_file("person"))
-    with Valetkey(desk.profile.url, key, once(proof)) as broker:
+    with Valetkey(desk.profile.url, key, once(proof), ca_file=ca_file()) as broker:
         return broker.call("POST", path, json=body).body
 
 

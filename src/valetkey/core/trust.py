@@ -31,8 +31,9 @@ _ALWAYS_CHECKED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "j
 class IssuerRecord:
     """One registered issuer: where its keys are and what its tokens must look like.
 
-    `issuer` is compared with `iss` exactly. Keys come from `jwks_uri`, from the file `jwks_file`
-    or from `jwks` (RFC 7517 sets), never from the token. `audience` is the only `aud` accepted.
+    `issuer` is compared with `iss` exactly. Keys come from `jwks_uri`, from the file `jwks_file`,
+    from `jwks` (RFC 7517 sets) or from the agent at `workload_api`, never from the token.
+    `audience` is the only `aud` accepted.
     `typ` is the set of header types accepted, lower-case, where "" means absent. `max_age` bounds
     now - iat, `max_life` bounds exp - iat. `replay` says whether a proof is once-only by its
     `jti`, once-only by its hash, or reusable until it expires by the first key that used it.
@@ -60,11 +61,12 @@ class IssuerRecord:
     informative: frozenset[str] = frozenset()
     uncheckable: frozenset[str] = frozenset({"act", "authorization_details"})
     platform: Platform = "generic"
+    workload_api: str | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for a record that could not be checked safely."""
-        if [self.jwks_uri, self.jwks, self.jwks_file].count(None) != 2:
-            raise ValueError(f"issuer {self.name}: give one of jwks_uri and jwks_file")
+        if [self.jwks_uri, self.jwks, self.jwks_file, self.workload_api].count(None) != 3:
+            raise ValueError(f"issuer {self.name}: give one of jwks_uri, jwks_file, workload_api")
         if self.jwks_uri is not None and not self.jwks_uri.startswith(FETCHABLE):
             raise ValueError(f"issuer {self.name}: jwks_uri must be https, or http on loopback")
         if not self.algorithms or not self.algorithms <= _ASYMMETRIC:

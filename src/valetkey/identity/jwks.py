@@ -113,7 +113,7 @@ def read_file(path: str) -> bytes:
 
 
 class KeySource:
-    """The keys of one issuer, from its record, its JWKS address or its file. Safe for threads.
+    """The keys of one issuer, from its record, its address, agent or file. Safe for threads.
 
     A file is read again as often as an address is asked, for platforms replace it.
     """
@@ -127,7 +127,7 @@ class KeySource:
         places: Places | None = None,
     ) -> None:
         """`places` bound how many wait for one fetch; without them all do."""
-        self._url = record.jwks_uri or record.jwks_file
+        self._url = record.jwks_uri or record.jwks_file or record.workload_api
         self._use = PROFILES[record.platform].key_use
         self._pace = pace
         self._fetch = fetch if record.jwks_file is None else read_file

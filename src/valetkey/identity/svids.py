@@ -14,12 +14,9 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey
 
 from valetkey.core.errors import (
     ClockSkew,
@@ -32,7 +29,8 @@ from valetkey.core.peer import Peer, certificate_thumbprint
 from valetkey.core.spiffe import SpiffeId
 from valetkey.core.trust import IssuerRecord
 from valetkey.identity.authorities import UNREADABLE, Authorities, TrustBundle
-from valetkey.identity.jose import BadToken, VerifyingKey, encode_segment, verifying_key
+from valetkey.identity.jose import BadToken, VerifyingKey, verifying_key
+from valetkey.identity.public_keys import members_of
 
 LARGEST: Final = 16 * 1024
 MOST: Final = 5
@@ -191,23 +189,9 @@ def _sole_uri(extensions: x509.Extensions) -> str:
 def _key_of(certificate: x509.Certificate) -> VerifyingKey:
     """Its public key, held to what keys of tokens are held to: kinds, sizes, exponents."""
     try:
-        key = certificate.public_key()
-        if isinstance(key, rsa.RSAPublicKey):
-            return verifying_key(_rsa_members(key.public_numbers()))
-        raw = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        kind = OKPKey if isinstance(key, ed25519.Ed25519PublicKey) else ECKey
-        return verifying_key(kind.import_key(raw).as_dict(private=False))
-    except (JoseError, ValueError, TypeError, UnsupportedAlgorithm):
+        return verifying_key(members_of(certificate.public_key()))
+    except (ValueError, UnsupportedAlgorithm):
         raise BadToken("the certificate's key is of a kind that is not accepted") from None
-
-
-def _rsa_members(key: rsa.RSAPublicNumbers) -> dict[str, str]:
-    """As a JWK, of any size: it is judged with its other members."""
-    numbers = {"n": key.n, "e": key.e}
-    return {"kty": "RSA"} | {
-        name: encode_segment(number.to_bytes((number.bit_length() + 7) // 8))
-        for name, number in numbers.items()
-    }
 
 
 def _check_times(certificate: x509.Certificate, now: datetime) -> None:

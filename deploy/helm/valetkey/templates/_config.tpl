@@ -31,6 +31,20 @@ aws:
 {{- end -}}
 {{- end -}}
 
+{{/* Something when the bundle of a trust domain is in the ConfigMap that we mount. */}}
+{{- define "valetkey.readsBundle" -}}
+{{- range .Values.config.issuers | default list -}}
+{{- if hasPrefix "/var/run/valetkey/bundle/" (dig "x509_bundle_file" "" .) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Something when an agent tells the bundle of a trust domain, at a socket that we mount. */}}
+{{- define "valetkey.asksAgent" -}}
+{{- range .Values.config.issuers | default list -}}
+{{- if hasPrefix "unix:/var/run/valetkey/spiffe/" (dig "workload_api" "" .) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* valetkey.yaml as `serve` reads it. */}}
 {{- define "valetkey.config" -}}
 {{- mergeOverwrite (deepCopy .Values.config) (include "valetkey.fixed" . | fromYaml) | toYaml -}}

@@ -13,10 +13,14 @@ from typing import Any
 import jwt
 from joserfc.jwk import ECKey
 
+from tests.certificates import Holder, authority
 from valetkey.agentside.dpop import DpopKey
 from valetkey.core.principal import Caller, Principal
+from valetkey.core.trust import IssuerRecord
+from valetkey.identity.authorities import Authorities
 from valetkey.identity.dpop import Sent, verify_dpop
 from valetkey.identity.keys import SigningKeys
+from valetkey.identity.svids import SvidReader, TrustDomain
 from valetkey.identity.tokens import AccessTokens
 
 URL = "https://valetkey.example.com"
@@ -75,7 +79,38 @@ def _ways(proofs: int) -> dict[str, Callable[[], Any]]:
         sent = Sent((next(made),), "POST", f"{URL}/v1/credentials")
         return verify_dpop(sent, now, token, caller.jkt)
 
-    return {PYJWT: alone, "our token (RFC 9068)": ours, "our token with its DPoP proof": proven}
+    return {
+        PYJWT: alone,
+        "our token (RFC 9068)": ours,
+        "our token with its DPoP proof": proven,
+        "a certificate (X.509-SVID), at a token request": _certificate(now),
+    }
+
+
+class _Bundle:
+    """One authority, as a trust domain's bundle."""
+
+    def __init__(self, root: Holder) -> None:
+        self._found = (root.certificate,)
+
+    def authorities(self) -> Authorities:
+        return self._found
+
+    def problem(self) -> str | None:
+        return None
+
+
+def _certificate(now: datetime) -> Callable[[], object]:
+    """The whole check of a workload's certificate right under its authority."""
+    root = authority()
+    keys: Mapping[str, object] = {"keys": []}
+    es256 = frozenset({"ES256"})
+    record = IssuerRecord(
+        "mesh", "spiffe://example.org", "workload", URL, es256, jwks=keys, platform="spiffe"
+    )
+    reader = SvidReader([TrustDomain(record, _Bundle(root))])
+    peer = root.workload("spiffe://example.org/refund-bot").peer
+    return lambda: reader.read(peer, now)
 
 
 def _caller(jkt: str, now: datetime) -> Caller:

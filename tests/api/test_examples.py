@@ -2,7 +2,7 @@
 
 What stands in signs what the platform would sign, for its claims are tried elsewhere; `psql` says
 under which login it was started. The examples in Python are run by `test_authlib.py` and the dev
-stack's test.
+stack's test, those for SPIFFE by `test_spiffe_clients.py`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,6 @@ ADDRESS = "https://valetkey.example.com"
 STANDING_IN = {
     "psql": '#!/bin/sh\necho "as $PGUSER: $2"\n',
     "aws": '#!/bin/sh\nprintf %s "$PLATFORMS_TOKEN"\n',
-    "spiffe-helper": """#!/bin/sh
-folder="$(sed -n 's/^cert_dir = "\\(.*\\)"/\\1/p' "$2")"
-printf %s "$PLATFORMS_TOKEN" > "$folder/svid.token"
-exec sleep 60
-""",
     "valetkey": f'#!/bin/sh\nexec {sys.executable} -m valetkey.cli "$@"\n',
 }
 
@@ -100,9 +95,9 @@ def worked(town: Town, done: subprocess.CompletedProcess[str]) -> None:
     assert not town.hall.stage.minter.alive
 
 
-@pytest.mark.parametrize("name", ["aws.sh", "spiffe.sh", "generic.sh"])
+@pytest.mark.parametrize("name", ["aws.sh", "generic.sh"])
 def test_a_workloads_script_works_and_leaves_nothing(places: Town, name: str) -> None:
-    """AWS asks for a token, SPIFFE has one kept fresh, and any other has it in a file."""
+    """AWS asks for a token, and any other has it in a file."""
     token = places.folder / "identity.jwt"
     token.write_text(places.proof())
     done = run(places, (EXAMPLES / name).read_text(), VALETKEY_IDENTITY_TOKEN_FILE=str(token))

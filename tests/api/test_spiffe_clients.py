@@ -23,6 +23,7 @@ from spiffe import X509Source
 
 from tests.api.hall import Hall
 from tests.api.served import Served
+from tests.api.test_examples import ADDRESS, EXAMPLES, STANDING_IN, Logins
 from tests.certificates import Holder, authority, bundle_pem
 from tests.identity.test_svids import BOT, DOMAIN, record
 from tests.workload_api import Agent, served
@@ -91,6 +92,10 @@ def mesh() -> Iterator[Mesh]:
         listening = socket.create_server(("127.0.0.1", 0))
         url = f"https://localhost:{listening.getsockname()[1]}"
         hall = SpiffeHall(stack, told, url)
+        stage = hall.stage
+        stage.minter = Logins()
+        stage.broker = replace(stage.broker, minters={"fake": stage.minter})
+        hall.app.state.desk = replace(hall.app.state.desk, broker=stage.broker)
         body = {"issuer": "here", "claims": {"sub": BOT}}
         bound = hall.owner.call("POST", "/v1/agents/refund-bot/bindings", body)
         assert bound.status_code == 201, bound.text
@@ -213,3 +218,39 @@ def test_a_client_of_spiffes_own_library_works_with_its_source(mesh: Mesh, tmp_p
     }
     task = asked("/v1/tasks", json.dumps(plan).encode(), **headers)
     assert task["state"] == "open"
+
+
+@pytest.mark.parametrize("which", ["jwt", "x509"])
+def test_the_example_runs_a_command_under_a_login(mesh: Mesh, tmp_path: Path, which: str) -> None:
+    """`examples/workloads/spiffe.sh` as it is printed, with either identity of the agent."""
+    for name in ("psql", "valetkey"):
+        path = tmp_path / name
+        path.write_text(STANDING_IN[name])
+        path.chmod(0o755)
+    script = (EXAMPLES / "spiffe.sh").read_text().replace(ADDRESS, mesh.url)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "SPIFFE_ENDPOINT_SOCKET": mesh.socket,
+        "VALETKEY_SVID": which,
+        "VALETKEY_CA_FILE": str(mesh.ca),
+    }
+    done = subprocess.run(
+        ["/bin/sh", "-e", "-c", script], env=environment, capture_output=True, text=True, timeout=90
+    )
+    assert (done.returncode, done.stdout[:3]) == (0, "as "), done.stderr
+
+
+def test_the_example_needs_nothing_but_curl(mesh: Mesh, tmp_path: Path) -> None:
+    """`examples/certificate.sh` as it is, and what it says when it is refused."""
+    script = Path(__file__).parents[2] / "examples" / "certificate.sh"
+
+    def run(written: str) -> subprocess.CompletedProcess[str]:
+        chain, key = mesh.agent.root.workload(written).written(tmp_path, "curl")
+        ours = {"SVID": str(chain), "SVID_KEY": str(key), "CA": str(mesh.ca)}
+        environment = {"PATH": os.environ["PATH"], "VALETKEY_URL": mesh.url, **ours}
+        return subprocess.run(["sh", script], env=environment, capture_output=True, text=True)
+
+    good, stranger = run(BOT), run(f"{BOT}-2")
+    assert (good.returncode, json.loads(good.stdout)["state"]) == (0, "open"), good.stderr
+    assert stranger.returncode != 0

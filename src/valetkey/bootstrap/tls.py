@@ -31,7 +31,8 @@ def asking(bundles: Sequence[TrustBundle]) -> Factory | None:
 class Asking:
     """A context whose authorities are those of the bundles at each handshake.
 
-    No tickets are given: a session that was resumed with one brings no chain of certificates.
+    No tickets are given: a session that was resumed with one brings no chain of certificates. Nor
+    is a connection negotiated again, for its client would stay who it was at first.
     """
 
     def __init__(self, bundles: Sequence[TrustBundle], usual: Usual) -> None:
@@ -59,7 +60,7 @@ class Asking:
         made = self._usual()
         made.verify_mode = ssl.CERT_OPTIONAL
         made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        made.options |= ssl.OP_NO_TICKET
+        made.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
         made.num_tickets = 0
         if authorities:
             made.load_verify_locations(cadata=as_der(authorities))

@@ -1,31 +1,35 @@
-"""Public keys that did not come as JWKs, as the JWKs that they are."""
+"""Public keys that did not come as JWKs, as the JWKs that they are (RFC 7518 section 6, 8037)."""
 
 from __future__ import annotations
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from typing import Final
+
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey
 
 from valetkey.identity.jose import BadToken, encode_segment
 
+_CURVES: Final = {
+    "secp256r1": ("P-256", 32),
+    "secp384r1": ("P-384", 48),
+    "secp521r1": ("P-521", 66),
+}
+
 
 def members_of(key: PublicKeyTypes) -> dict[str, object]:
-    """The JWK of a key (RFC 7517), whatever its size; raises BadToken for kinds never accepted."""
+    """The JWK of a key, whatever its size; raises BadToken for kinds that are never accepted."""
     if isinstance(key, rsa.RSAPublicKey):
         numbers = key.public_numbers()
-        return {"kty": "RSA", "n": _number(numbers.n), "e": _number(numbers.e)}
-    if not isinstance(key, (ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey)):
+        return {"kty": "RSA", "n": _shortest(numbers.n), "e": _shortest(numbers.e)}
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return {"kty": "OKP", "crv": "Ed25519", "x": encode_segment(key.public_bytes_raw())}
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
         raise BadToken("the key is of a kind that is not accepted")
-    kind = ECKey if isinstance(key, ec.EllipticCurvePublicKey) else OKPKey
-    try:
-        pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        return dict(kind.import_key(pem).as_dict(private=False))
-    except (JoseError, ValueError, TypeError, UnsupportedAlgorithm):
-        raise BadToken("the key is of a kind that is not accepted") from None
+    curve, size = _CURVES[key.curve.name]
+    point = key.public_numbers()
+    x, y = (encode_segment(number.to_bytes(size)) for number in (point.x, point.y))
+    return {"kty": "EC", "crv": curve, "x": x, "y": y}
 
 
-def _number(number: int) -> str:
+def _shortest(number: int) -> str:
     return encode_segment(number.to_bytes((number.bit_length() + 7) // 8))

@@ -20,8 +20,10 @@ from tests.api.served import Served
 from tests.certificates import SIGNS, Holder, Wanted, authority, bundle_pem
 from tests.identity.test_svids import BOT, DOMAIN, record
 from valetkey.bootstrap.tls import asking
+from valetkey.core.backchannel import CIBA
 from valetkey.identity.authenticator import Registered
 from valetkey.identity.authorities import BundleFile
+from valetkey.identity.details import TYPE
 from valetkey.identity.oidc import Outside
 from valetkey.web.heads import BoundedHeads
 
@@ -127,6 +129,29 @@ def test_curl_gets_a_token_with_its_certificate_and_works_with_it(ground: Ground
     for other in (None, svid(ground), svid(ground, f"{DOMAIN}/x")):
         status, refused = ground.call(given["access_token"], f"/v1/tasks/{task['id']}", other)
         assert (status, refused["code"]) == (401, "key_mismatch")
+
+
+def test_people_are_asked_by_a_certificate_as_well(ground: Ground) -> None:
+    """The back channel knows its client by a token that is bound to the connection."""
+    holder = svid(ground)
+    whole = ground.token(holder)["access_token"]
+    task = ground.call(whole, "/v1/tasks", holder, PLAN)[1]["id"]
+    detail = {"type": TYPE, "task": task, "scope": SCOPE, "ttl": 60}
+
+    def sent(path: str, by: Holder, **form: str) -> Any:
+        words = [word for name, value in form.items() for word in ("--data-urlencode", f"{name}={value}")]
+        code, said = ground.curl(path, "-H", f"Authorization: Bearer {whole}", *words, holder=by)
+        assert code == 0
+        return json.loads(said)
+
+    begun = sent("/oauth2/bc-authorize", holder, authorization_details=json.dumps([detail]))
+    form = {"grant_type": CIBA, "auth_req_id": begun["auth_req_id"]}
+    assert sent("/oauth2/token", svid(ground), **form)["error"] == "invalid_client"
+    given = sent("/oauth2/token", holder, **form)
+    assert given["token_type"] == "Bearer", given
+    grant = given["authorization_details"][0]["grant"]
+    collected = ground.call(given["access_token"], f"/v1/grants/{grant}/collect", holder, {})
+    assert collected[0] == 201, collected
 
 
 def test_a_renewed_certificate_of_the_same_key_keeps_its_tasks(ground: Ground) -> None:

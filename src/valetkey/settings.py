@@ -109,6 +109,9 @@ class Issuer(Section):
     platform: Platform = Field("generic", description="What its tokens are like.")
     issuer: str = Field(description="The exact `iss`; for SPIFFE the trust domain.")
     audience: str = Field(description="The only `aud` accepted.")
+    on_behalf_audience: str | None = Field(
+        None, description="The `aud` of tokens by which agents act for people; never `audience`."
+    )
     algorithms: tuple[str, ...] = Field(
         (), description="Accepted signature algorithms, if not the platform's."
     )

@@ -17,6 +17,7 @@ from valetkey.core.facts import FactKind, HistoryQuery, RecordedFact
 from valetkey.core.principal import Caller, Principal
 from valetkey.core.scope import Scope
 from valetkey.core.trust import Allowance, GroupMap, IssuerRecord, ResourceServer, TrustRule
+from valetkey.flows.on_behalf import lets_act
 from valetkey.identity.authenticator import Authenticator, Behind, Registered
 from valetkey.identity.bindings import StoredBindings
 from valetkey.identity.keys import OurKeys, SigningKeys
@@ -30,6 +31,8 @@ from valetkey.web.doors import Doors
 from valetkey.web.operations import Watch
 
 US = "https://valetkey.example.com"
+FOR_AGENTS = "valetkey-agents"
+"""The audience of tokens that people pass on."""
 SCOPE = "orders-db:read{region=eu}"
 GITHUB = {"repository_id": "2002", "repository_owner_id": "1001", "environment": "production"}
 RULE = TrustRule(
@@ -140,6 +143,7 @@ class Hall:
             StoredBindings(self.stage.broker.store),
             self.stage.broker.store.now,
             nonces=nonces,
+            lets_act=lambda *asked: lets_act(self.stage.broker, *asked),
         )
         self.authenticator = Authenticator(url, self.keys, self._registered(), behind)
         known = Doors(url, {rule.name: rule}, self.issuers["people"].url, "valetkey-cli", **doors)
@@ -204,5 +208,11 @@ class Hall:
         issuer = self.issuers[name]
         audience = "valetkey-cli" if kind == "people" else self.url
         return IssuerRecord(
-            name, issuer.url, kind, audience, frozenset({"ES256"}), jwks_uri=issuer.jwks_uri
+            name,
+            issuer.url,
+            kind,
+            audience,
+            frozenset({"ES256"}),
+            jwks_uri=issuer.jwks_uri,
+            on_behalf_audience=FOR_AGENTS if kind == "people" else None,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from tests.flows.stories import (
     waiting,
 )
 from tests.flows.test_delegation import helper_bot, passed_on
+from valetkey.core.actors import NOBODY
 from valetkey.core.decision import Decision, Outcome, Question
 from valetkey.core.errors import (
     ApproverNotEligible,
@@ -32,6 +34,7 @@ from valetkey.core.errors import (
     NotFound,
     OutsideBoundary,
     OutsideDelegation,
+    OutsideToken,
     RedeliveryRefused,
     RoleRequired,
     TaskEnded,
@@ -40,12 +43,14 @@ from valetkey.core.errors import (
 from valetkey.core.kill import Height
 from valetkey.core.lease import LeaseState, Proof
 from valetkey.core.on_behalf import Offer
-from valetkey.core.principal import Principal
+from valetkey.core.principal import Acting, Caller, Person, Principal
 from valetkey.core.scope import Scope
-from valetkey.core.task import TaskState
+from valetkey.core.task import Task, TaskState
 from valetkey.flows import look
 from valetkey.flows.collect import collect
+from valetkey.flows.delegate import delegate, take_task
 from valetkey.flows.end_task import end_overdue_tasks, end_task, receipt
+from valetkey.flows.introspect import introspect
 from valetkey.flows.kill import kill
 from valetkey.flows.on_behalf import (
     delegation,
@@ -57,6 +62,7 @@ from valetkey.flows.on_behalf import (
 )
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.start_task import Plan, start_task
+from valetkey.minters.signed_token import SignedToken
 from valetkey.testing.brokers import Stage, TablePolicy
 
 READ, READ_EU = "orders-db:read", "orders-db:read{region=eu}"
@@ -389,3 +395,137 @@ def test_write_needs_what_it_needed_on_anybodys_behalf(stage: Stage) -> None:
     task = stage.start(on_behalf_of=stage.given().id)
     with pytest.raises(BrokerError, match="Policy does not allow"):
         issued(stage, stage.ask(task, WRITE))
+
+
+def acting(stage: Stage, may_act: bool = False, minutes: int = 5, **changes: object) -> Caller:
+    """The bot, with a token that acts for the person of the stage."""
+    person = Person.of(stage.pat)
+    assert person is not None
+    now = stage.broker.store.now()
+    until = now + timedelta(minutes=minutes) if may_act else None
+    return replace(stage.bot, acting=Acting(person, now, until), **changes)  # type: ignore[arg-type]
+
+
+def started_by(stage: Stage, caller: Caller, *scopes: str, **more: object) -> Task:
+    """A task of that caller for an hour."""
+    wanted = tuple(map(Scope.parse, scopes or (READ_EU,)))
+    plan = Plan("for pat", wanted, timedelta(hours=1), **more)  # type: ignore[arg-type]
+    return start_task(stage.broker, caller, plan)
+
+
+def test_a_token_for_a_person_begins_tasks_for_that_person(stage: Stage) -> None:
+    """On what they gave here that covers it and lasts longest, without naming it."""
+    stage.given(READ_EU, minutes=10)
+    longest = stage.given(READ_EU, minutes=30)
+    stage.given("orders-db:write", minutes=50)
+    task = started_by(stage, acting(stage))
+    assert (task.delegation_id, task.deadline_at) == (longest.id, longest.until)
+    with pytest.raises(OutsideDelegation):
+        started_by(stage, acting(stage), READ_EU, "orders-db:write")
+    withdraw_delegation(stage.broker, stage.pat, longest.id)
+    assert started_by(stage, acting(stage)).delegation_id != longest.id
+
+
+def test_a_word_in_the_persons_own_token_is_written_down_with_the_first_task(stage: Stage) -> None:
+    """For just what the task declares, until that token ends; it can be taken back as any other."""
+    task = started_by(stage, acting(stage, may_act=True))
+    (seen,) = delegations(stage.broker, stage.pat)
+    given = seen.delegation
+    assert (given.source, given.scopes) == ("may_act", task.scopes)
+    assert task.deadline_at == given.until == stage.broker.store.now() + timedelta(minutes=5)
+    assert kinds(stage) == ["TaskStarted", "DelegationGiven"]
+    lease = issued(stage, stage.ask(task)).lease
+    late = acting(stage, may_act=True)
+    stage.pass_time(timedelta(seconds=1))
+    withdraw_delegation(stage.broker, stage.pat, given.id)
+    assert lease_now(stage, lease).proof is Proof.VERIFIED
+    with pytest.raises(DelegationEnded):  # said before it was taken back
+        started_by(stage, late)
+    stage.pass_time(timedelta(seconds=1))
+    assert started_by(stage, acting(stage, may_act=True)).on_behalf_of == PAT
+
+
+def test_a_denied_task_leaves_no_word_behind(stage: Stage) -> None:
+    """What was not begun needs nothing to rest on."""
+    stage.rules.policy = Denying()
+    with pytest.raises(BrokerError):
+        started_by(stage, acting(stage, may_act=True))
+    assert delegations(stage.broker, stage.pat) == []
+
+
+class Denying(TablePolicy):
+    """Denies everything."""
+
+    def decide(self, question: Question) -> Decision:
+        """No."""
+        return replace(super().decide(question), outcome=Outcome.DENY)
+
+
+def test_a_persons_token_that_is_over_begins_nothing(stage: Stage) -> None:
+    """At its very end."""
+    late = acting(stage, may_act=True, minutes=5)
+    stage.pass_time(timedelta(minutes=5))
+    with pytest.raises(DelegationEnded):
+        started_by(stage, late)
+
+
+def test_a_token_for_a_person_is_good_for_nothing_else(stage: Stage) -> None:
+    """Neither the agent's own tasks, nor another person's, nor to take or pass on such ones."""
+    theirs = stage.given(by=stage.owner)
+    tasks = [stage.start(), stage.start(on_behalf_of=theirs.id)]
+    stage.given()
+    for task in tasks:
+        with pytest.raises(OutsideToken):
+            request_credential(stage.broker, acting(stage), stage.ask(task))
+        with pytest.raises(OutsideToken):
+            passed_on(stage, task, stage.bot, by=acting(stage))
+    with pytest.raises(OutsideToken):
+        started_by(stage, acting(stage), on_behalf_of=theirs.id)
+    other = helper_bot(stage)
+    plan = Plan("part", (Scope.parse(READ_EU),), timedelta(minutes=5))
+    child = delegate(stage.broker, stage.bot, tasks[0].id, plan, other.agent)
+    with pytest.raises(OutsideToken):
+        take_task(stage.broker, replace(other, acting=acting(stage).acting), child.id)
+    mine = started_by(stage, acting(stage))
+    assert request_credential(stage.broker, acting(stage), stage.ask(mine))
+
+
+def test_a_killed_person_begins_nothing_by_their_token_either(stage: Stage) -> None:
+    """Whatever their issuer still signs."""
+    stage.given()
+    kill(stage.broker, stage.operator, Height.PERSON, "pat@example.com", "odd")
+    with pytest.raises(Killed):
+        started_by(stage, acting(stage, may_act=True))
+
+
+def test_what_is_minted_says_who_acts_and_for_whom(stage: Stage) -> None:
+    """The minter hears of the whole chain, from the root down, and of the person."""
+    root = stage.start(READ, on_behalf_of=stage.given(READ).id)
+    other = helper_bot(stage)
+    child = passed_on(stage, root, other)
+    for caller, task, chain in (
+        (stage.bot, root, ("refund-bot",)),
+        (other, child, ("refund-bot", "helper-bot")),
+    ):
+        request_credential(stage.broker, caller, stage.ask(task))
+        agents = stage.memory.state.agents
+        actors = stage.minter.wanted[-1].actors
+        assert (tuple(agents[x].name for x in actors.agents), actors.person) == (chain, PAT)
+
+
+def test_a_token_that_is_a_credential_says_who_acts(stage: Stage) -> None:
+    """`sub` is the person and `act` the agents; introspection repeats just that."""
+    signed: list[Mapping[str, object]] = []
+    minter = SignedToken(
+        lambda claims: signed.append(claims) or "token", "us", "abcdefe1", stage.broker.store.now
+    )
+    task = stage.start(on_behalf_of=stage.given().id)
+    lease = issued(stage, stage.ask(task)).lease
+    wanted, deadline = stage.minter.wanted[-1], stage.clock.deadline(timedelta(seconds=9))
+    minter.mint(lease.handle, wanted, timedelta(minutes=1), deadline)
+    assert (signed[0]["sub"], signed[0]["act"]) == (PAT, {"sub": stage.agent.id})
+    told = introspect(stage.broker, signed[0])
+    assert (told["sub"], told["act"], told["active"]) == (PAT, {"sub": stage.agent.id}, True)
+    minter.mint(lease.handle, replace(wanted, actors=NOBODY), timedelta(minutes=1), deadline)
+    assert signed[1]["sub"] == lease.handle.name
+    assert "act" not in signed[1]

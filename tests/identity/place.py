@@ -71,6 +71,8 @@ class Place:
     server_key: ECKey = field(default_factory=ec_key)
     dpop_key: ECKey = field(default_factory=ec_key)
     changes: dict[str, object] = field(default_factory=dict)
+    people_changes: dict[str, object] = field(default_factory=dict)
+    lets_act: set[tuple[str, str]] = field(default_factory=set)
     nonces: Nonces | None = None
     told: list[Exchanged] = field(default_factory=list)
 
@@ -106,7 +108,7 @@ class Place:
             kind="people",
             audience="valetkey-cli",
             jwks_uri=self.people.jwks_uri,
-            replay="reusable_until_exp",
+            **{"replay": "reusable_until_exp", **self.people_changes},
         )
         server_jwk = {**public_jwk(self.server_key), "kid": "server-1"}
         return Registered(
@@ -119,7 +121,12 @@ class Place:
     def replica(self) -> Authenticator:
         """A replica: its own authenticator over the shared keys, store and time."""
         behind = Behind(
-            self.uses, self.bindings, self.time.now, self.told.append, nonces=self.nonces
+            self.uses,
+            self.bindings,
+            self.time.now,
+            self.told.append,
+            nonces=self.nonces,
+            lets_act=lambda *asked: asked in self.lets_act,
         )
         return Authenticator(US, self.keys, self.registered(), behind)
 

@@ -15,6 +15,7 @@ from valetkey.core.pins import check_pins
 from valetkey.core.scope import Scope
 from valetkey.core.trust import Allowance, GroupMap, IssuerRecord, ResourceServer, TrustRule
 from valetkey.flows.introspect import introspect
+from valetkey.flows.on_behalf import lets_act
 from valetkey.flows.tell_exchange import tell_exchange
 from valetkey.identity.api_server import Access, ApiServer
 from valetkey.identity.authenticator import Authenticator, Behind, Registered
@@ -78,6 +79,7 @@ def authenticator_of(
         told=told,
         introspect_lease=about_lease,
         nonces=_nonces(house),
+        lets_act=lambda person, agent: lets_act(house.broker, person, agent),
     )
     return Authenticator(settings.external_url, keys, registered_of(settings), behind)
 
@@ -118,6 +120,7 @@ def _issuer(issuer: Issuer) -> IssuerRecord:
         informative=frozenset(issuer.informative),
         uncheckable=frozenset(issuer.uncheckable),
         platform=issuer.platform,
+        on_behalf_audience=issuer.on_behalf_audience,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+from valetkey.core.actors import NOBODY, Actors
 from valetkey.core.errors import InvalidParameter, UnknownScope
 from valetkey.core.scope import Scope
 
@@ -103,12 +104,16 @@ class Target:
 
 @dataclass(frozen=True)
 class CataloguedScope:
-    """A scope together with the definition that was in force when it was asked for."""
+    """A scope together with the definition that was in force when it was asked for.
+
+    `actors` are those who will use it, where somebody asks.
+    """
 
     scope: Scope
     target: Target
     definition: ScopeDefinition
     catalogue_digest: str
+    actors: Actors = NOBODY
 
 
 @dataclass(frozen=True)

@@ -10,36 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from valetkey.core.ask import canonical_hash
 from valetkey.core.delegation_refusals import DelegationEnded, OutsideDelegation
-from valetkey.core.principal import Caller
+from valetkey.core.principal import Person as Person
 from valetkey.core.scope import Scope, within_any
 
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody whose own proof was verified: what it said then.
-
-    `principal` is issuer and subject as one text, `email` is in small letters, `groups` are those
-    that mean something here.
-    """
-
-    principal: str
-    email: str
-    groups: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, caller: Caller) -> Person | None:
-        """Who the calling person is; None without a verified e-mail address."""
-        if not caller.email:
-            return None
-        return cls(str(caller.principal), caller.email.casefold(), tuple(sorted(caller.groups)))
-
-    def is_same(self, caller: Caller) -> bool:
-        """Whether this is the calling person: by principal, or by mailbox."""
-        own = (caller.email or "").casefold() == self.email
-        return caller.kind == "person" and (own or str(caller.principal) == self.principal)
+LOGIN: Final = "login"
+MAY_ACT: Final = "may_act"
+"""What a delegation rests on: a login of the person here, or their own token."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +35,7 @@ class Delegation:
     scopes: tuple[Scope, ...]
     given_at: datetime
     until: datetime
-    source: str = "login"
+    source: str = LOGIN
     withdrawn_at: datetime | None = None
     withdrawn_by: str | None = None
 

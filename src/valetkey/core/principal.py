@@ -27,6 +27,44 @@ class Principal:
 
 
 @dataclass(frozen=True)
+class Person:
+    """Somebody whose own proof was verified: what it said then.
+
+    `principal` is issuer and subject as one text, `email` is in small letters, `groups` are those
+    that mean something here.
+    """
+
+    principal: str
+    email: str
+    groups: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, caller: Caller) -> Person | None:
+        """Who the calling person is; None without a verified e-mail address."""
+        if not caller.email:
+            return None
+        return cls(str(caller.principal), caller.email.casefold(), tuple(sorted(caller.groups)))
+
+    def is_same(self, caller: Caller) -> bool:
+        """Whether this is the calling person: by principal, or by mailbox."""
+        own = (caller.email or "").casefold() == self.email
+        return caller.kind == "person" and (own or str(caller.principal) == self.principal)
+
+
+@dataclass(frozen=True)
+class Acting:
+    """The person for whom a token's agent acts; `said_at` is when the person's own token was made.
+
+    `until` is how long the person's token itself lets the agent act (`may_act`); None where it
+    does not, and only delegations recorded here do.
+    """
+
+    person: Person
+    said_at: datetime
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Caller:
     """A principal whose proof was verified, with what we know about it for this one request.
 
@@ -35,10 +73,10 @@ class Caller:
     `groups`, `roles` and perhaps `email`. `jkt` is the RFC 7638 thumbprint of the DPoP key that
     the token is bound to and that signed this request. `auth_time` is when the person logged in,
     and `fresh_for` the object that login was made for. `token_id` is the token's `jti`. With
-    `details` the token is good for those asks only. With `x5t` the token is bound to the client
-    certificate of that thumbprint instead (RFC 8705), and `jkt` is that of the certificate's key.
-    `seals_to` is the thumbprint of the key that the proof of this request says its answer is to
-    be sealed to, if it says so.
+    `details` the token is good for those asks only, with `acting` for what is done for that person.
+    With `x5t` the token is bound to the client certificate of that thumbprint instead (RFC 8705),
+    and `jkt` is that of the certificate's key. `seals_to` is the thumbprint of the key that the
+    proof of this request says its answer is to be sealed to, if it says so.
     """
 
     kind: Kind
@@ -58,11 +96,22 @@ class Caller:
     details: tuple[Detail, ...] = ()
     x5t: str | None = None
     seals_to: str | None = None
+    acting: Acting | None = None
+
+    @property
+    def client_id(self) -> str:
+        """Who holds our tokens for this caller: their `client_id`."""
+        return self.agent_id or str(self.principal)
 
     @property
     def subject(self) -> str:
-        """The `sub` and `client_id` of our tokens for this caller."""
-        return self.agent_id or str(self.principal)
+        """Whose authority they are: the `sub` of our tokens, a person's where one is acted for."""
+        return self.acting.person.principal if self.acting else self.client_id
+
+    def acts_for(self, principal: str | None) -> None:
+        """Raise OutsideToken when the token is for acting for somebody, and this is not theirs."""
+        if self.acting is not None and self.acting.person.principal != principal:
+            raise OutsideToken()
 
     def bounds(
         self, task_id: str, scope: Scope, ttl: timedelta, grant_id: str | None = None

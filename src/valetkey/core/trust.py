@@ -43,6 +43,9 @@ class IssuerRecord:
     restrict the token in a way that we cannot check, so that its presence refuses the proof. Any
     other claim is reported by name. `platform` names a profile that accounts for more of them
     (identity/platforms).
+
+    `on_behalf_audience` is the `aud` of tokens that people pass on to agents which act for them;
+    it must be another than `audience`, or a login could be passed on.
     """
 
     name: str
@@ -62,6 +65,7 @@ class IssuerRecord:
     uncheckable: frozenset[str] = frozenset({"act", "authorization_details"})
     platform: Platform = "generic"
     workload_api: str | None = None
+    on_behalf_audience: str | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for a record that could not be checked safely."""
@@ -77,6 +81,14 @@ class IssuerRecord:
             raise ValueError(f"issuer {self.name}: the name stands for agents' own keys")
         if not (self.issuer and self.audience) or self.max_life <= timedelta(0):
             raise ValueError(f"issuer {self.name}: issuer, audience and max_life are required")
+        if self.on_behalf_audience is not None and not self._passes_on():
+            raise ValueError(
+                f"issuer {self.name}: on_behalf_audience is for people, and another than audience"
+            )
+
+    def _passes_on(self) -> bool:
+        own = self.on_behalf_audience not in ("", self.audience)
+        return own and self.kind == "people"
 
     def accounted(self) -> frozenset[str]:
         """The claim names that this record says something about, besides the uncheckable."""

@@ -54,6 +54,7 @@ def take_task(broker: Broker, caller: Caller, task_id: str) -> Task:
         if standing is None or task is None:
             raise NotFound()
         taken = task.taken(caller.agent_id, caller.jkt, issuer_of(tx, caller), tx.now())
+        caller.acts_for(task.on_behalf_of)
         standing.holds(tx.now())
         if standing.kills or tx.kills_over(Reach(issuer=taken.issuer)):
             raise Killed()

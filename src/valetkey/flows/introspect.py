@@ -8,7 +8,7 @@ from valetkey.core.ids import Mark
 from valetkey.core.lease import LeaseState
 from valetkey.ports import Broker
 
-_TOLD = ("iss", "aud", "sub", "client_id", "exp", "iat", "nbf", "jti", "scope")
+_TOLD = ("iss", "aud", "sub", "client_id", "exp", "iat", "nbf", "jti", "scope", "act")
 
 
 def introspect(broker: Broker, claims: Mapping[str, object]) -> Mapping[str, object]:

@@ -14,16 +14,16 @@ from valetkey.core.errors import (
     NotFound,
     RoleRequired,
 )
-from valetkey.core.facts import Fact, FactKind
+from valetkey.core.facts import FactKind
 from valetkey.core.kill import Reach
 from valetkey.core.lease import Lease, LeaseState
-from valetkey.core.on_behalf import Delegation, Offer, Person
+from valetkey.core.on_behalf import LOGIN, Delegation, Offer, Person
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.core.task import Task
 from valetkey.flows.end_task import close_tasks, leases_below
 from valetkey.flows.look import SEES_ALL
-from valetkey.flows.start_task import reach_of_person
+from valetkey.flows.resting import delegation_fact, new_delegation, reach_of_person
 from valetkey.flows.sweep import settle
 from valetkey.ports import Broker, Transaction
 
@@ -63,8 +63,9 @@ def give_delegation(
         _fresh(broker, tx, caller, offer, to)
         if tx.kills_over(reach_of_person(Reach(), person)):
             raise Killed()
-        given = new_delegation(broker, tx, person, offer)
-        tx.record(_fact(FactKind.DELEGATION_GIVEN, given, str(caller.principal)))
+        given = new_delegation(broker, tx, person, offer, LOGIN)
+        tx.add_delegation(given)
+        tx.record(delegation_fact(FactKind.DELEGATION_GIVEN, given, str(caller.principal)))
     return SeenDelegation(given, to.name, live=True)
 
 
@@ -83,7 +84,7 @@ def withdraw_delegation(broker: Broker, caller: Caller, delegation_id: str) -> S
         withdrawn = found.withdrawn(by, tx.now())
         if withdrawn is not found:
             tx.save_delegation(withdrawn)
-            tx.record(_fact(FactKind.DELEGATION_WITHDRAWN, withdrawn, by))
+            tx.record(delegation_fact(FactKind.DELEGATION_WITHDRAWN, withdrawn, by))
         ended = _end_what_rests_on(tx, withdrawn, by)
         leases = [lease for task in ended for lease in leases_below(tx, task)]
         seen = _seen(tx, withdrawn)
@@ -110,6 +111,13 @@ def delegation(broker: Broker, caller: Caller, delegation_id: str) -> SeenDelega
         if found is None or not _sees(caller, found):
             raise NotFound()
         return _seen(tx, found)
+
+
+def lets_act(broker: Broker, person: str, agent_id: str) -> bool:
+    """Whether a person (principal as one text) lets an agent act for them now, for anything."""
+    with broker.store.transaction() as tx:
+        given = tx.delegations(person, agent_id)
+        return any(one.person.principal == person and one.is_live(tx.now()) for one in given)
 
 
 def tasks_for(broker: Broker, caller: Caller, person: str) -> list[Task]:
@@ -141,24 +149,6 @@ def _principals(tx: Transaction, caller: Caller, person: str) -> set[str]:
     return {one.person.principal for one in tx.delegations(person.casefold(), None)}
 
 
-def new_delegation(
-    broker: Broker, tx: Transaction, person: Person, offer: Offer, source: str = "login"
-) -> Delegation:
-    """Write what a person lets an agent do from now on."""
-    now = tx.now()
-    given = Delegation(
-        id=broker.new_id("delegation"),
-        person=person,
-        agent_id=offer.agent_id,
-        scopes=offer.scopes,
-        given_at=now,
-        until=now + offer.lasts,
-        source=source,
-    )
-    tx.add_delegation(given)
-    return given
-
-
 def _end_what_rests_on(tx: Transaction, withdrawn: Delegation, by: str) -> list[Task]:
     """End its tasks; no other can begin, for who opens one holds the delegation meanwhile."""
     resting = tx.open_tasks_on(withdrawn.id)
@@ -186,20 +176,3 @@ def _seen(tx: Transaction, found: Delegation) -> SeenDelegation:
     agent = tx.agent(found.agent_id)
     name = agent.name if agent else found.agent_id
     return SeenDelegation(found, name, found.is_live(tx.now()))
-
-
-def _fact(kind: FactKind, delegation: Delegation, by: str) -> Fact:
-    """A fact about a delegation; it is the person's, who finds it in their own history."""
-    return Fact(
-        kind=kind,
-        by=by,
-        agent_id=delegation.agent_id,
-        owner=delegation.person.email,
-        body={
-            "delegation": delegation.id,
-            "on_behalf_of": delegation.person.principal,
-            "scopes": [str(scope) for scope in delegation.scopes],
-            "until": delegation.until.isoformat(),
-            "source": delegation.source,
-        },
-    )

@@ -38,7 +38,7 @@ def revoke_token(broker: Broker, by: Caller | ResourceServer, token: OurToken) -
 def _revoke_access(
     broker: Broker, by: Caller | ResourceServer, token: OurToken, holder: Caller
 ) -> None:
-    if not isinstance(by, Caller) or by.subject != holder.subject:
+    if not isinstance(by, Caller) or by.client_id != holder.client_id:
         raise NotFound(ANOTHERS)
     about = {"token": token.token_id, "kind": holder.kind, "jkt": holder.jkt}
     with broker.store.transaction() as tx:

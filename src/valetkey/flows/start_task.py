@@ -25,6 +25,7 @@ from valetkey.flows.admit import room_for_task
 from valetkey.flows.deciding import person_of, refusal_of, told
 from valetkey.flows.nearest import nearest_task
 from valetkey.flows.recording import task_fact
+from valetkey.flows.resting import chosen_for, delegation_fact, reach_of_person, rests_on
 from valetkey.ports import Broker, Transaction
 
 
@@ -83,10 +84,12 @@ def start_task(broker: Broker, caller: Caller, plan: Plan) -> Task:
         if agent is None:
             raise NotFound()
         issuer = issuer_of(tx, caller)
-        delegation = _rests_on(tx, agent, plan)
+        delegation = _rests_on(broker, tx, caller, agent, plan)
         seat = Seat(agent, caller.jkt, issuer, delegation=delegation)
         within = _within(delegation, plan, tx.now())
         task, error = open_seat(broker, tx, str(caller.principal), within, seat)
+        if error is None:
+            _keep(tx, delegation, str(caller.principal))
     if error is not None:
         raise error
     return task
@@ -129,17 +132,22 @@ def open_seat(
     return task, None
 
 
-def _rests_on(tx: Transaction, agent: Agent, plan: Plan) -> Delegation | None:
-    """The delegation that the plan names, held so that nobody withdraws it meanwhile.
-
-    Raises NotFound for one that was given to another agent.
-    """
-    if plan.on_behalf_of is None:
+def _rests_on(
+    broker: Broker, tx: Transaction, caller: Caller, agent: Agent, plan: Plan
+) -> Delegation | None:
+    """What the plan names, or else what the caller's token is for, if it acts for a person."""
+    if plan.on_behalf_of is not None:
+        return rests_on(tx, caller, agent, plan.on_behalf_of)
+    if caller.acting is None:
         return None
-    found = tx.delegation(plan.on_behalf_of, share=True)
-    if found is None or found.agent_id != agent.id:
-        raise NotFound()
-    return found
+    return chosen_for(broker, tx, caller.acting, agent, plan.scopes)
+
+
+def _keep(tx: Transaction, delegation: Delegation | None, by: str) -> None:
+    """Write a delegation that was made by the person's token, with the first task on it."""
+    if delegation is not None and tx.delegation(delegation.id) is None:
+        tx.add_delegation(delegation)
+        tx.record(delegation_fact(FactKind.DELEGATION_GIVEN, delegation, by))
 
 
 def _within(delegation: Delegation | None, plan: Plan, now: datetime) -> Plan:
@@ -152,13 +160,6 @@ def _within(delegation: Delegation | None, plan: Plan, now: datetime) -> Plan:
     delegation.holds(now)
     delegation.bounds(plan.scopes)
     return replace(plan, lasts=min(plan.lasts, delegation.until - now))
-
-
-def reach_of_person(reach: Reach, person: Person | None) -> Reach:
-    """The same, done on behalf of that person."""
-    if person is None:
-        return reach
-    return replace(reach, person=person.principal, person_email=person.email)
 
 
 def _question(plan: Plan, seat: Seat, now: datetime) -> Question:

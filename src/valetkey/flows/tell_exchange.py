@@ -48,6 +48,7 @@ def tell_exchange(
         "rule": caller.rule,
         "binding": caller.binding_id,
         "jkt": caller.jkt,
+        "on_behalf_of": caller.subject if caller.acting else None,
         "unaccounted": list(unaccounted)[:MOST_NAMES],
         "proof": {name: value[:LONGEST_NOTE] for name, value in (noted or {}).items()},
     }

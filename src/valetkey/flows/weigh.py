@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from valetkey.core.actors import Actors
 from valetkey.core.agent import Agent
 from valetkey.core.ask import Ask, GrantedTtl, canonical_hash, lowest_ttl
 from valetkey.core.catalogue import CataloguedScope
@@ -30,6 +31,7 @@ from valetkey.flows.deciding import (
     check_within,
     decided_for_all,
     instead_of,
+    person_of,
     question_of,
     refusal_of,
     told,
@@ -94,7 +96,7 @@ def weigh(
     mint_by = broker.clock.deadline(broker.patience.mint_limit)  # never after `mint_until`
     now = tx.now()
     rules = broker.rules()
-    wanted = rules.catalogue.find(ask.scope)
+    wanted = replace(rules.catalogue.find(ask.scope), actors=_actors(standing))
     limits = [("scope", wanted.definition.max_ttl), ("task", _whole(task.deadline_at - now))]
     whole = _whole_life(broker, ask, wanted, task.deadline_at - (before.since or now))
     longest = whole or lowest_ttl(ask.ttl, limits).ttl
@@ -109,6 +111,13 @@ def weigh(
     life = lowest_ttl(whole, [by_policy]).ttl if whole is not None else None
     line = standing.line
     return Weighed(now, agent, task, wanted, decision, ttl, mint_by, life, nearest, line)
+
+
+def _actors(standing: Standing) -> Actors:
+    """Who acts under a task, and on whose behalf."""
+    person = person_of(standing.line)
+    agents = [link.agent.id for link in standing.line]
+    return Actors.of(agents, person.principal if person else None)
 
 
 def _whole_life(
@@ -133,13 +142,14 @@ def open_task(
     """The caller's own open task and its agent, the task held against ending meanwhile.
 
     Takes the kill barrier first, then looks; kills of `scope` and lease are looked at too. Raises
-    NotFound, TaskEnded, AgentNotAccepted, AgentDisabled.
+    NotFound, OutsideToken, TaskEnded, AgentNotAccepted, AgentDisabled.
     """
     tx.hold_barrier()
     standing = tx.standing(task_id, scope, lease_id)
     if standing is None:
         raise NotFound()
     standing.task.belongs_to(caller.agent_id, caller.jkt)
+    caller.acts_for(standing.task.on_behalf_of)
     standing.holds(tx.now())
     return standing
 

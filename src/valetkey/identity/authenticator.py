@@ -20,6 +20,7 @@ from valetkey.core.peer import NOBODY, Peer
 from valetkey.core.principal import Caller
 from valetkey.core.tokens import OurToken
 from valetkey.core.trust import GroupMap, IssuerRecord, ResourceServer, TrustRule
+from valetkey.identity.acting import NAMED, OnBehalf, Recorded, passed_on
 from valetkey.identity.authorities import TrustBundle
 from valetkey.identity.backchannel import read_ask
 from valetkey.identity.bindings import Bindings
@@ -29,7 +30,14 @@ from valetkey.identity.client_credentials import CLIENT_CREDENTIALS, ClientCrede
 from valetkey.identity.details import echoed
 from valetkey.identity.doorstep import Waits
 from valetkey.identity.dpop import Sent, bound_key, verify_dpop
-from valetkey.identity.exchange import GRANT_TYPE, JWT_BEARER, Exchange, Exchanged, Trust
+from valetkey.identity.exchange import (
+    GRANT_TYPE,
+    JWT_BEARER,
+    Exchange,
+    Exchanged,
+    Trust,
+    issued_type,
+)
 from valetkey.identity.jose import instant
 from valetkey.identity.keys import OurKeys
 from valetkey.identity.metadata import authorization_server, protected_resource
@@ -38,7 +46,7 @@ from valetkey.identity.nonces import Nonces
 from valetkey.identity.oauth import malformed, need, refused
 from valetkey.identity.oidc import Outside, ProofReader
 from valetkey.identity.replay import Uses, check_unrevoked, spend_with
-from valetkey.identity.tokens import AccessTokens, bound_to, token_type
+from valetkey.identity.tokens import AccessTokens, acting_claims, bound_to, token_type
 
 Grant = Callable[[Mapping[str, str], Sent, datetime], Exchanged]
 IntrospectLease = Callable[[str, ResourceServer], Mapping[str, object] | None]
@@ -64,7 +72,8 @@ class Behind:
 
     `told` hears of every token before it leaves (a fact is written there; if it raises, no token
     leaves). `introspect_lease` answers for tokens that were minted as credentials, None for
-    those it does not know. With `nonces` every DPoP proof must hold one.
+    those it does not know. With `nonces` every DPoP proof must hold one. `lets_act` says whether a
+    person lets an agent act for them.
     """
 
     uses: Uses
@@ -73,6 +82,7 @@ class Behind:
     told: Callable[[Exchanged], None] = lambda exchanged: None
     introspect_lease: IntrospectLease = lambda token, server: None
     nonces: Nonces | None = None
+    lets_act: Recorded = lambda person, agent_id: False
 
 
 class Authenticator:
@@ -100,11 +110,13 @@ class Authenticator:
         self._exchange = Exchange(self._url, reader, trust, self._tokens, behind.uses)
         self._svids = reader.svids
         there = self._url, self._svids, behind.bindings, self._tokens, behind.uses
+        acted_for = ProofReader.of(passed_on(registered.issuers), registered.outside)
+        self._on_behalf = OnBehalf(self._exchange, acted_for, behind.lets_act)
         self._agents = ClientCredentials(
             self._url, behind.bindings, self._tokens, behind.uses, ClientCertificates(*there)
         )
         self._grants: Mapping[str, Grant] = {
-            GRANT_TYPE: self._exchange.run,
+            GRANT_TYPE: self._exchanged,
             JWT_BEARER: self._exchange.run_bearer,
             CLIENT_CREDENTIALS: self._agents.run,
         }
@@ -155,6 +167,12 @@ class Authenticator:
             self._waits.told(exchanged.caller.jkt, fast)
             raise
         return exchanged.response
+
+    def _exchanged(self, form: Mapping[str, str], sent: Sent, now: datetime) -> Exchanged:
+        """Token exchange: for somebody by an actor token, else for oneself."""
+        self._exchange.check_form(form)
+        grant = self._on_behalf.run if NAMED & form.keys() else self._exchange.run
+        return issued_type(grant(form, sent, now))
 
     def _sent(self, dpop: Sequence[str], method: str, url: str) -> Sent:
         return Sent(dpop, method, url, self._behind.nonces)
@@ -292,9 +310,11 @@ class Authenticator:
             "iss": self._url,
             "aud": self._url,
             "sub": caller.subject,
+            "client_id": caller.client_id,
             "exp": int(caller.expires_at.timestamp()),
             "jti": caller.token_id,
             **bound_to(caller),
+            **acting_claims(caller),
             **echoed(caller.details),
         }
 

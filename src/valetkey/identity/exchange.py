@@ -35,17 +35,11 @@ GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _TYPE: Final = "urn:ietf:params:oauth:token-type:"
 _ACCESS_TOKEN: Final = f"{_TYPE}access_token"
-_JWT: Final = f"{_TYPE}jwt"
+JWT: Final = f"{_TYPE}jwt"
 _SUBJECT_TYPES: Final = {
-    "workload": _JWT,
-    "ci": _JWT,
+    "workload": JWT,
+    "ci": JWT,
     "people": f"{_TYPE}id_token",
-}
-_REFUSED: Final = {
-    "actor_token": "acting for another is not possible here",
-    "actor_token_type": "acting for another is not possible here",
-    "client_assertion": "the platform's proof itself authenticates the client",
-    "client_assertion_type": "the platform's proof itself authenticates the client",
 }
 
 
@@ -88,6 +82,15 @@ class _Shown:
 
 
 @dataclass(frozen=True)
+class Proven:
+    """A caller as its proof says, the proof if it was a platform's, and its record's name."""
+
+    caller: Caller
+    proof: VerifiedProof | None
+    issuer: str
+
+
+@dataclass(frozen=True)
 class Exchange:
     """The exchange of one installation, at one external URL."""
 
@@ -106,23 +109,22 @@ class Exchange:
         Raises a BrokerError that names its RFC 6749 code in `extra["oauth_error"]`, unless the
         fault is ours (NotReady, StoreUnavailable).
         """
-        self._check_form(form)
-        if form.get("requested_token_type", _ACCESS_TOKEN) != _ACCESS_TOKEN:
-            raise malformed("only access tokens are given")
         kind = need(form, "subject_token_type")
         if kind not in _SUBJECT_TYPES.values():
             raise malformed("a subject_token of this type is not accepted")
         shown = _shown(form, "subject_token", kind, "invalid_request")
-        given = self._redeem(shown, sent, now)
-        return replace(given, response={**given.response, "issued_token_type": _ACCESS_TOKEN})
+        return self._redeem(shown, sent, now)
 
     def run_bearer(self, form: Mapping[str, str], sent: Sent, now: datetime) -> Exchanged:
         """The same for a workload's or job's proof as an `assertion` (RFC 7523 section 2.1).
 
         Whatever is wrong with the assertion is `invalid_grant`. People exchange their login.
         """
-        self._check_form(form)
-        return self._redeem(_shown(form, "assertion", _JWT, "invalid_grant"), sent, now)
+        check_asked(form, self.url)
+        _check_alone(form)
+        if "actor_token" in form or "actor_token_type" in form:
+            raise malformed("this grant is for oneself")
+        return self._redeem(_shown(form, "assertion", JWT, "invalid_grant"), sent, now)
 
     def _redeem(self, shown: _Shown, sent: Sent, now: datetime) -> Exchanged:
         dpop = bound_key(sent, now)
@@ -134,18 +136,29 @@ class Exchange:
             caller = self._caller(proof, dpop.jkt, now)
             if shown.details and caller.kind != "agent":
                 raise malformed("only agents ask", "invalid_authorization_details")
-            return self._answer(replace(caller, details=shown.details), proof, now)
+            told = Proven(replace(caller, details=shown.details), proof, proof.record.name)
+            return self.answered(told, now)
         except BadToken as bad:
             raise refused(Unauthenticated(str(bad)), shown.code) from None
         except BrokerError as because:
             issuer = self.reader.issuer_named(shown.token)
             raise refused(because, shown.code, issuer) from None
 
-    def _check_form(self, form: Mapping[str, str]) -> None:
+    def check_form(self, form: Mapping[str, str]) -> None:
+        """What no token exchange of ours takes; raises InvalidRequest with its RFC 6749 code."""
         check_asked(form, self.url)
-        for name, why in _REFUSED.items():
-            if name in form:
-                raise malformed(why)
+        _check_alone(form)
+        if form.get("requested_token_type", _ACCESS_TOKEN) != _ACCESS_TOKEN:
+            raise malformed("only access tokens are given")
+
+    def proven(self, token: str, jkt: str, now: datetime) -> Proven:
+        """Who a platform's proof is of; it is not used up yet. Raises what reading it does."""
+        proof = self.reader.read(token, jkt, now)
+        return Proven(self._caller(proof, jkt, now), proof, proof.record.name)
+
+    def new_token_id(self) -> str:
+        """A `jti` that nobody guesses."""
+        return secrets.token_urlsafe(18)
 
     def _caller(self, proof: VerifiedProof, jkt: str, now: datetime) -> Caller:
         caller = Caller(
@@ -153,10 +166,10 @@ class Exchange:
             principal=Principal(proof.record.issuer, proof.subject),
             jkt=jkt,
             expires_at=min(_whole(now) + LONGEST, datetime.fromtimestamp(proof.expires, UTC)),
-            token_id=secrets.token_urlsafe(18),
+            token_id=self.new_token_id(),
         )
         if proof.record.kind == "people":
-            return _as_person(caller, proof, self.trust.groups)
+            return as_person(caller, proof, self.trust.groups)
         rule = self._rule(proof) if proof.record.kind == "ci" else None
         if rule is not None:
             _check_pins(proof, rule.match)
@@ -173,15 +186,28 @@ class Exchange:
             raise UnknownAgent("several trust rules match; they must exclude each other")
         return matching[0] if matching else None
 
-    def _answer(self, caller: Caller, proof: VerifiedProof, now: datetime) -> Exchanged:
+    def answered(self, told: Proven, now: datetime) -> Exchanged:
+        """A token for a proven caller, in the words of RFC 8693."""
+        caller, proof = told.caller, told.proof
         pinned = next((r.match for r in self.trust.rules if r.name == caller.rule), {})
         return Exchanged(
             response=self.tokens.answer(caller, now),
             caller=caller,
-            issuer=proof.record.name,
-            unaccounted=proof.unaccounted(pinned),
-            noted=proof.profile.worth_noting(proof.claims),
+            issuer=told.issuer,
+            unaccounted=proof.unaccounted(pinned) if proof else (),
+            noted=proof.profile.worth_noting(proof.claims) if proof else {},
         )
+
+
+def issued_type(given: Exchanged) -> Exchanged:
+    """The same, saying of which type the token is, as RFC 8693 section 2.2.1 wants it."""
+    return replace(given, response={**given.response, "issued_token_type": _ACCESS_TOKEN})
+
+
+def _check_alone(form: Mapping[str, str]) -> None:
+    for name in ("client_assertion", "client_assertion_type"):
+        if name in form:
+            raise malformed("the platform's proof itself authenticates the client")
 
 
 def _shown(form: Mapping[str, str], name: str, kind: str, code: OAuthCode) -> _Shown:
@@ -219,7 +245,7 @@ def as_agent(caller: Caller, agent: AgentIdentity | None) -> Caller:
     return replace(caller, agent_id=agent.agent_id, agent=agent.name, binding_id=agent.binding_id)
 
 
-def _as_person(caller: Caller, proof: VerifiedProof, known: GroupMap) -> Caller:
+def as_person(caller: Caller, proof: VerifiedProof, known: GroupMap) -> Caller:
     """A person: only a verified e-mail address and groups that mean something here are kept."""
     claims = proof.claims
     listed = claims.get("groups", [])

@@ -150,6 +150,11 @@ class ProofReader:
         except (BadToken, UntrustedIssuer):
             return None
 
+    def record_named(self, issuer: str) -> str | None:
+        """The name of the record of an `iss`; None for one that is not registered."""
+        found = self._sources.get(issuer)
+        return found.record.name if found is not None else None
+
     def read(self, token: str, jkt: str, now: datetime) -> VerifiedProof:
         """Verify a proof presented with the DPoP key `jkt`.
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from valetkey.core.errors import ClockSkew, TokenExpired, Unauthenticated
-from valetkey.core.principal import ROLES, Caller, Principal
+from valetkey.core.principal import ROLES, Acting, Caller, Person, Principal
 from valetkey.identity.details import NAME, echoed, read_details, written_details
 from valetkey.identity.jose import (
     MAX_TOKEN,
@@ -48,12 +48,13 @@ class AccessTokens:
             "iss": self._url,
             "aud": self._url,
             "sub": caller.subject,
-            "client_id": caller.subject,
+            "client_id": caller.client_id,
             "exp": int(caller.expires_at.timestamp()),
             "iat": int(now.timestamp()),
             "nbf": int(now.timestamp()),
             "jti": caller.token_id,
             **bound_to(caller),
+            **acting_claims(caller),
             **_private(caller),
         }
         token = self._keys.sign(_TYP, json.dumps(claims, separators=(",", ":")).encode())
@@ -121,6 +122,7 @@ def _private(caller: Caller) -> dict[str, object]:
         "vk_fresh_for": caller.fresh_for,
         "vk_rule": caller.rule,
         "vk_key": None if caller.x5t is None else caller.jkt,
+        "vk_acting": _written(caller.acting),
         NAME: written_details(caller.details),
     }
     return {name: value for name, value in said.items() if value is not None and value != []}
@@ -148,7 +150,41 @@ def _caller(claims: VerifiedClaims) -> Caller:
         rule=_maybe(claims, "vk_rule"),
         details=read_details(claims[NAME], granted=True) if NAME in claims else (),
         x5t=_maybe(confirmation, "x5t#S256"),
+        acting=_acting(claims["vk_acting"]) if "vk_acting" in claims else None,
     )
+
+
+def acting_claims(caller: Caller) -> dict[str, object]:
+    """`act` (RFC 8693 section 4.1) of a token that acts for a person: the agent, and nothing else.
+
+    We build it from what we verified; what a client says of actors is never in it.
+    """
+    return {"act": {"sub": caller.client_id}} if caller.acting else {}
+
+
+def _written(acting: Acting | None) -> dict[str, object] | None:
+    if acting is None:
+        return None
+    person, until = acting.person, acting.until
+    said: dict[str, object] = {"email": person.email, "groups": list(person.groups)}
+    said |= {"principal": person.principal, "said_at": int(acting.said_at.timestamp())}
+    return said if until is None else {**said, "until": int(until.timestamp())}
+
+
+def _acting(written: object) -> Acting:
+    """What we wrote; our signature was checked."""
+    if not isinstance(written, dict):
+        raise BadToken("the token does not say for whom it is")
+    said: VerifiedClaims = VerifiedClaims(written)
+    person = Person(
+        text(said, "principal", 1300), text(said, "email"), tuple(sorted(_names(said, "groups")))
+    )
+    until = _at(said, "until") if "until" in said else None
+    return Acting(person, _at(said, "said_at"), until)
+
+
+def _at(claims: VerifiedClaims, name: str) -> datetime:
+    return datetime.fromtimestamp(instant(claims, name), UTC)
 
 
 def _maybe(claims: Mapping[str, object], name: str) -> str | None:

@@ -55,7 +55,11 @@ class SignedToken:
     def mint(
         self, handle: Handle, wanted: CataloguedScope, ttl: timedelta, deadline: Deadline
     ) -> Minted:
-        """Sign a token of exactly this scope and life, for one audience."""
+        """Sign a token of exactly this scope and life, for one audience.
+
+        On behalf of a person `sub` is that person; `act` says which agents act, the current one
+        outermost.
+        """
         if deadline.left() <= 0:
             raise OutcomeUnknown("the attempt took too long and was given up", retry_after=5)
         now = int(self._now().astimezone(UTC).timestamp())
@@ -70,6 +74,7 @@ class SignedToken:
             "nbf": now,
             "exp": now + seconds,
             "scope": str(wanted.scope),
+            **wanted.actors.claims(),
         }
         public = {"type": "jwt", "audience": wanted.target.audience, "expires_in": seconds}
         return Minted(Secret({"token": self._sign(claims)}, public), ttl, handle.name)

@@ -63,6 +63,7 @@ class FakeMinter:
     apart: timedelta = timedelta(0)
     away: set[str] = field(default_factory=set)
     secrets_made: list[str] = field(default_factory=list)
+    wanted: list[CataloguedScope] = field(default_factory=list)
     fail_mint: list[BrokerError] = field(default_factory=list)
     fail_after_mint: list[BrokerError] = field(default_factory=list)
     fail_end: list[BrokerError] = field(default_factory=list)
@@ -97,6 +98,7 @@ class FakeMinter:
         self, handle: Handle, wanted: CataloguedScope, ttl: timedelta, deadline: Deadline
     ) -> Minted:
         """Make it exist, unless told to fail before or after."""
+        self.wanted.append(wanted)
         self.before_mint()
         if deadline.left() <= 0:
             raise OutcomeUnknown("the attempt took too long and was given up")

@@ -1,4 +1,4 @@
-"""Random trees of tasks and agents: nothing below holds what is lacking above, or outlives it."""
+"""Random trees of tasks, agents and people: nothing below holds what lacks above, or outlives it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from hypothesis.stateful import (
 )
 
 from tests.flows.chains import joined
-from valetkey.core.errors import BrokerError
+from valetkey.core.errors import BrokerError, NotFound
 from valetkey.core.kill import Height
 from valetkey.core.lease import LIVE, Lease
+from valetkey.core.on_behalf import Delegation
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope, within_any
 from valetkey.core.task import Task, TaskState
@@ -28,6 +29,7 @@ from valetkey.flows.agents import disable_agent
 from valetkey.flows.delegate import delegate, take_task
 from valetkey.flows.end_task import end_overdue_tasks, end_task
 from valetkey.flows.kill import kill
+from valetkey.flows.on_behalf import withdraw_delegation
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.start_task import Plan, start_task
 from valetkey.testing.brokers import Stage
@@ -36,12 +38,15 @@ SCOPES = tuple(
     map(Scope.parse, ("orders-db:read", "orders-db:read{region=eu}", "orders-db:read{region=us}"))
 )
 NAMES = ("refund-bot", "helper-1", "helper-2", "helper-3")
+PEOPLE = ("pat@example.com", "Quinn@example.com")
+SOME_SCOPES = st.lists(st.sampled_from(SCOPES), min_size=1, max_size=2, unique=True)
 
 
-class Delegation(RuleBasedStateMachine):
-    """Four agents that pass tasks on to each other, while tasks end and agents are stopped."""
+class Trees(RuleBasedStateMachine):
+    """Four agents pass tasks on, and people let them act, while tasks end and all may be stopped."""
 
     tasks = Bundle("tasks")
+    words = Bundle("words")
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,6 +55,7 @@ class Delegation(RuleBasedStateMachine):
         for name in NAMES[1:]:
             self.callers[name] = self._another(name)
         self.stopped: set[str] = set()
+        self.gone: set[str] = set()
 
     def _another(self, name: str) -> Caller:
         stage = self.stage
@@ -98,6 +104,50 @@ class Delegation(RuleBasedStateMachine):
         """Somebody ends a task."""
         with suppress(BrokerError):
             end_task(self.stage.broker, self._caller_of(task), task.id)
+
+    @rule(
+        target=words,
+        email=st.sampled_from(PEOPLE),
+        to=st.sampled_from(NAMES[:2]),
+        scopes=SOME_SCOPES,
+        minutes=st.integers(1, 60),
+    )
+    def give(self, email: str, to: str, scopes: list[Scope], minutes: int) -> Delegation | None:
+        """A person lets an agent act for them."""
+        by = self.stage.person(email)
+        texts = [str(scope) for scope in scopes]
+        with suppress(BrokerError):
+            return self.stage.given(*texts, minutes=minutes, agent=to, by=by)
+        return None
+
+    @rule(target=tasks, word=words, scopes=SOME_SCOPES, minutes=st.integers(1, 90))
+    def act(self, word: Delegation | None, scopes: list[Scope], minutes: int) -> Task:
+        """The agent begins a task on that word, or one of its own where there is none."""
+        caller = next(
+            (x for x in self.callers.values() if word and x.agent_id == word.agent_id),
+            self.stage.bot,
+        )
+        lasts, name = timedelta(minutes=minutes), word.id if word else None
+        plan = Plan("for somebody", tuple(scopes), lasts, on_behalf_of=name)
+        with suppress(BrokerError):
+            return start_task(self.stage.broker, caller, plan)
+        return next(iter(self.stage.memory.state.tasks.values()))
+
+    @precondition(lambda self: len(self.stage.memory.state.leases) > 1)
+    @rule(word=words)
+    def take_back(self, word: Delegation | None) -> None:
+        """The person says stop, perhaps again."""
+        if word is not None:
+            by = self.stage.person(word.person.email)
+            withdraw_delegation(self.stage.broker, by, word.id)
+
+    @precondition(lambda self: len(self.stage.memory.state.leases) > 2 and not self.gone)
+    @rule(email=st.sampled_from(PEOPLE))
+    def leave(self, email: str) -> None:
+        """A person is killed, once they gave anything."""
+        with suppress(NotFound):
+            kill(self.stage.broker, self.stage.operator, Height.PERSON, email, "left")
+            self.gone.add(email)
 
     @rule(minutes=st.integers(1, 10))
     def pass_time(self, minutes: int) -> None:
@@ -151,6 +201,37 @@ class Delegation(RuleBasedStateMachine):
                 assert all(tasks[x].agent_id not in self._stopped_ids() for x in line)
 
     @invariant()
+    def nobody_acts_further_or_longer_than_the_person_said(self) -> None:
+        """Scopes and time of all that rests on a word lie within it, and it is told for whom."""
+        tasks, _ = self._all()
+        for task in tasks.values():
+            word = self._word(task)
+            assert task.on_behalf_of == (word.person.principal if word else None)
+            if word is not None:
+                assert all(within_any(scope, word.scopes) for scope in task.scopes)
+                assert task.deadline_at <= word.until
+                assert tasks[self._line(task.id)[0]].agent_id == word.agent_id
+
+    @invariant()
+    def nothing_lives_on_a_word_that_is_over(self) -> None:
+        """Neither a task nor a credential, at any depth, of whoever; nor for a person killed."""
+        tasks, leases = self._all()
+        now = self.stage.broker.store.now()
+        for task in tasks.values():
+            word = self._word(task)
+            assert task.state is TaskState.ENDED or word is None or word.is_live(now)
+        for lease in leases:
+            word = self._word(tasks[lease.task_id or ""])
+            if lease.state in LIVE and word is not None:
+                assert word.is_live(now)
+                assert word.person.email not in {email.casefold() for email in self.gone}
+
+    def _word(self, task: Task) -> Delegation | None:
+        """What the root above a task rests on."""
+        state = self.stage.memory.state
+        return state.delegations.get(state.tasks[self._line(task.id)[0]].delegation_id or "")
+
+    @invariant()
     def no_limit_is_exceeded(self) -> None:
         """All that was ever written under a task counts against its limit."""
         tasks, leases = self._all()
@@ -166,10 +247,10 @@ class Delegation(RuleBasedStateMachine):
         return {self.callers[name].agent_id or "" for name in self.stopped}
 
 
-Delegation.TestCase.settings = settings(
+Trees.TestCase.settings = settings(
     max_examples=80, stateful_step_count=30, deadline=None, derandomize=True
 )
 
 
-class TestDelegation(Delegation.TestCase):  # type: ignore[misc, name-defined]
+class TestTrees(Trees.TestCase):  # type: ignore[misc, name-defined]
     """Runs the machine."""

@@ -64,6 +64,8 @@ def _ways(proofs: int) -> dict[str, Callable[[], Any]]:
     keys, own, now = SigningKeys(key), DpopKey.new(), datetime.now(UTC)
     tokens = AccessTokens(URL, keys)
     token = tokens.issue(_caller(own.thumbprint, now), now)
+    fresh = [tokens.issue(_caller(own.thumbprint, now), now) for _ in range(proofs)]
+    unseen = iter(fresh)
     made = iter([own.make_proof("POST", f"{URL}/v1/credentials", token) for _ in range(proofs)])
     loaded = jwt.PyJWK(json.loads(json.dumps(key.as_dict(private=False))), algorithm="ES256")
 
@@ -71,8 +73,8 @@ def _ways(proofs: int) -> dict[str, Callable[[], Any]]:
         options: Any = {"require": ["exp", "aud", "iss"]}
         return jwt.decode(token, loaded, ["ES256"], options, audience=URL, issuer=URL)
 
-    def ours() -> Caller:
-        return tokens.verify(token, now)
+    def ours(shown: str = token) -> Caller:
+        return tokens.verify(shown, now)
 
     def proven() -> object:
         caller = ours()
@@ -81,8 +83,9 @@ def _ways(proofs: int) -> dict[str, Callable[[], Any]]:
 
     return {
         PYJWT: alone,
-        "our token (RFC 9068)": ours,
-        "our token with its DPoP proof": proven,
+        "our token (RFC 9068), the first time": lambda: ours(next(unseen)),
+        "our token, seen before": ours,
+        "our token, seen before, with a DPoP proof": proven,
         "a certificate (X.509-SVID), at a token request": _certificate(now),
     }
 

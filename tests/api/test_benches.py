@@ -28,7 +28,7 @@ def test_the_benches_of_the_doors_answer_every_request(
     ground = prepare(tmp_path, urls, port_for(kept, "bench"))
     with Server(ground, NAME, BEARER) as server, Visiting(ground) as visitors:
         found = [*verified(SMALL), *rates(server, visitors, SMALL), *proof(visitors, SMALL)]
-    assert len(found) == 2 + 3 + 1
+    assert len(found) == 4 + 3 + 1
     assert all(min(one.ratios) > 0 for one in found)
     report.summary(found)
     told = capsys.readouterr().out

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from psycopg import pq
-from sqlalchemy import create_engine, event
 
-from tests.contract.databases import Databases
 from tests.contract.examples import MINUTE, Examples
+from tests.contract.traced import statements
+from tests.contract.traced import told as told
+from tests.contract.traced import traced as traced
 from valetkey.clockwork import Beats, Clockwork
 from valetkey.core.kill import Height
 from valetkey.core.lease import LeaseState, Proof
 from valetkey.core.task import TaskState
 from valetkey.ports import Duty, Store, Transaction
-from valetkey.store.patience import ANSWER, connecting
 from valetkey.store.sql_store import SqlStore
 from valetkey.testing.brokers import Stage
 
@@ -83,40 +82,11 @@ def test_a_lease_that_lives_under_a_kill_is_due(store: Store, some: Examples) ->
     assert store.due() == frozenset()
 
 
-@pytest.fixture
-def told(tmp_path: Path) -> Path:
-    """Where libpq writes down all that is said (PQtrace)."""
-    return tmp_path / "said"
-
-
-@pytest.fixture
-def traced(databases: Databases, database: str, told: Path) -> Iterator[SqlStore]:
-    """A store whose every message to PostgreSQL is written down."""
-    engine = create_engine(databases.app(database), connect_args=connecting(ANSWER))
-    with told.open("wb") as file:
-
-        @event.listens_for(engine, "connect")
-        def trace(connection: object, record: object) -> None:
-            wire: pq.PGconn = connection.pgconn  # type: ignore[attr-defined]
-            wire.trace(file.fileno())
-            wire.set_trace_flags(pq.Trace.SUPPRESS_TIMESTAMPS)
-
-        store = SqlStore(engine)
-        yield store
-        store.close()
-
-
 def test_an_idle_tick_is_one_statement(traced: SqlStore, told: Path) -> None:
     """No more is asked of PostgreSQL: not even a transaction is begun."""
     clockwork = Clockwork(Stage(store=traced).broker, Beats())
     clockwork.tick()
-    before = _statements(told)
+    before = statements(told)
     for _ in range(5):
         clockwork.tick()
-    assert _statements(told) - before == 5
-
-
-def _statements(told: Path) -> int:
-    """How often something was run, in either protocol (PostgreSQL 17, 53.7)."""
-    said = [line.split("\t") for line in told.read_text(errors="replace").splitlines()]
-    return sum(part[0] == "F" and part[2] in ("Query", "Execute") for part in said)
+    assert statements(told) - before == 5

@@ -226,7 +226,9 @@ def _may_be_minted(broker: Broker, tx: Transaction, weighed: Weighed, grant: Gra
     _sealed_as_required(weighed, grant)
     task = weighed.task
     make_room(broker, tx, Reach(weighed.agent.id, task.id, weighed.wanted.target.name))
-    if not tx.spend((*task.ancestors, task.id)):
+    line = (*(link.task for link in weighed.above), task)
+    limited = [one.id for one in line if one.max_credentials is not None]
+    if limited and not tx.spend(limited):
         raise BudgetSpent()
 
 

@@ -2,7 +2,8 @@
 
 Everything that libraries let pass is refused here: repeated names, NaN, booleans and floats for
 times, non-canonical base64url, header members we do not know, weak or private keys. What was
-read but not yet verified keeps the prefix `unverified_`; `verified_claims` is the only way on.
+read but not yet verified keeps the prefix `unverified_`; `verified_claims` is the only way on
+(and `seen`, for what it found good before).
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from valetkey.core.errors import Unauthenticated
-from valetkey.identity.jose import BadToken, instant, read_compact, text, verified_claims
+from valetkey.identity.jose import BadToken, instant, read_compact, text
 from valetkey.identity.keys import ALG, OurKeys
+from valetkey.identity.seen import SeenSignatures
 
 _TYP = "at+jwt"
 
@@ -17,7 +18,7 @@ class MintedTokens:
     """Signs what the signed-token minter makes, and reads it again when it is introspected."""
 
     def __init__(self, url: str, keys: OurKeys) -> None:
-        self._url, self._keys = url, keys
+        self._url, self._keys, self._seen = url, keys, SeenSignatures()
 
     def sign(self, claims: Mapping[str, object]) -> str:
         """A compact JWS of these claims under our current key."""
@@ -36,7 +37,7 @@ class MintedTokens:
             jws = read_compact(token)
             if jws.alg != ALG or jws.typ() != _TYP:
                 raise BadToken("not one of our tokens")
-            claims = verified_claims(jws, self._keys.verifying(jws.kid()))
+            claims = self._seen.verified_claims(jws, self._keys.verifying(jws.kid()))
             ours = text(claims, "iss", 1024) == self._url
             if not ours or instant(claims, "exp") <= now.timestamp():
                 raise BadToken("not of this installation, or past its end")

@@ -20,9 +20,9 @@ from valetkey.identity.jose import (
     instant,
     read_compact,
     text,
-    verified_claims,
 )
 from valetkey.identity.keys import ALG, OurKeys
+from valetkey.identity.seen import SeenSignatures
 
 LONGEST: Final = timedelta(seconds=300)
 _TYP: Final = "at+jwt"
@@ -35,6 +35,7 @@ class AccessTokens:
     def __init__(self, url: str, keys: OurKeys) -> None:
         self._url = url
         self._keys = keys
+        self._seen = SeenSignatures()
 
     def issue(self, caller: Caller, now: datetime) -> str:
         """A token that says who the caller is, until `caller.expires_at`.
@@ -80,7 +81,7 @@ class AccessTokens:
             jws = read_compact(token)
             if jws.alg != ALG or jws.typ() != _TYP:
                 raise BadToken("the token is not one of our access tokens")
-            claims = verified_claims(jws, self._keys.verifying(jws.kid()))
+            claims = self._seen.verified_claims(jws, self._keys.verifying(jws.kid()))
             caller = self._caller(claims)
             made = max(instant(claims, "iat"), instant(claims, "nbf"))
         except BadToken as bad:

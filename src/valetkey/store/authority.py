@@ -82,8 +82,8 @@ class Authority(Session):
 
     def bindings_of_issuer(self, issuer: str) -> Sequence[Binding]:
         """The identities bound under one issuer."""
-        query = select(bindings).where(bindings.c.issuer == issuer).order_by(bindings.c.id)
-        return [mapping.binding_from(row) for row in self._many(query)]
+        rows = self._each(_BINDINGS_OF_ISSUER, {"issuer": issuer})
+        return [mapping.binding_from(row) for row in rows]
 
     def add_binding(self, binding: Binding) -> bool:
         """False when the same identity is bound already."""
@@ -237,6 +237,9 @@ def _hold(lock: bool) -> Hold:
 
 
 _AGENT_NAMED = select(agents).where(agents.c.name == bindparam("name"))
+_BINDINGS_OF_ISSUER = (
+    select(bindings).where(bindings.c.issuer == bindparam("issuer")).order_by(bindings.c.id)
+)
 _GRANT_BY_KEY = (
     select(grants)
     .where(grants.c.task_id == bindparam("task"), grants.c.idempotency_key == bindparam("key"))

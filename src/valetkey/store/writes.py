@@ -7,12 +7,12 @@ own type (manual, 9.16.1): one statement and one round trip, however many tables
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Table
 
 
 class Additions:
@@ -29,14 +29,12 @@ class Additions:
         if rows:
             self._rows.setdefault(table, []).extend(rows)
 
-    def write(self, connection: Connection) -> None:
-        """Write all that were kept; raises what the database raises."""
-        if not self._rows:
-            return
+    def taken(self) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """The statement that writes all that were kept, with its values; none when nothing was."""
         kept, self._rows = self._rows, {}
-        shape = tuple((table, tuple(rows[0])) for table, rows in kept.items())
-        values = {table.name: json.dumps(rows, default=_instant) for table, rows in kept.items()}
-        connection.exec_driver_sql(_statement(shape), values)
+        if kept:
+            shape = tuple((table, tuple(rows[0])) for table, rows in kept.items())
+            yield _statement(shape), {table.name: _json(rows) for table, rows in kept.items()}
 
 
 @lru_cache(maxsize=256)
@@ -59,7 +57,7 @@ def change(
 ) -> tuple[str, dict[str, Any]]:
     """An UPDATE of the rows in which `which` is true to the values of `row`, and its values."""
     values = {f"this_{name}": value for name, value in which.items()}
-    values["row"] = json.dumps(row, default=_instant)
+    values["row"] = _json(row)
     return _change(table, tuple(row), tuple(which)), values
 
 
@@ -69,6 +67,10 @@ def _change(table: Table, columns: tuple[str, ...], which: tuple[str, ...]) -> s
     true = " AND ".join(f'"{table.c[name].name}" = %(this_{name})s' for name in which)
     row = f"jsonb_populate_record(NULL::{table.name}, %(row)s::jsonb)"
     return f"UPDATE {table.name} SET ({listed}) = (SELECT {listed} FROM {row}) WHERE {true}"  # noqa: S608
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=_instant)
 
 
 def _instant(value: object) -> str:

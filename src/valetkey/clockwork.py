@@ -97,14 +97,23 @@ class Clockwork:
         """End what is due: grants, tasks, what lives under kills, leases, until no more is due.
 
         One look says what there is; without anything, that is all. What goes wrong with one of
-        them keeps none of the others, least of all the sweep.
+        them keeps none of the others, least of all the sweep; nor does how much there is of it.
         """
-        due = self._due()
+        due, until = self._due(), self._most_of_a_tick()
         for duty, flow in BEFORE_SWEEP.items():
             if duty in due:
-                self._done(duty.value, partial(flow, self.broker))()
+                self._done(duty.value, partial(self._worked_off, flow, until))()
         if Duty.LEASES in due:
             self._sweep()
+
+    def _worked_off(self, flow: Callable[[Broker], int], until: float) -> None:
+        """Batch by batch until nothing is left of it, once at least."""
+        while flow(self.broker) and time.monotonic() < until and not self._stopping.is_set():
+            pass
+
+    def _most_of_a_tick(self) -> float:
+        """Until when the work of a tick that begins now may last (monotonic)."""
+        return time.monotonic() + 0.75 * self.beats.tick.total_seconds()
 
     def _due(self) -> frozenset[Duty]:
         """What there is to do: all of it, where a defect keeps us from looking.
@@ -125,8 +134,7 @@ class Clockwork:
         Between two sweeps that find nothing passes a tenth of a tick, or less while what is due
         waits for room in its lane.
         """
-        tick = self.beats.tick.total_seconds()
-        until = time.monotonic() + 0.75 * tick
+        tick, until = self.beats.tick.total_seconds(), self._most_of_a_tick()
         while time.monotonic() < until and not self._stopping.is_set():
             if not sweep(self.broker, BATCH):
                 self._stopping.wait(0.02 if self.broker.lanes.full() else tick / 10)

@@ -1,4 +1,4 @@
-"""Taking a task on a real database, where rows are locked by others."""
+"""Starting and taking tasks on a real database, where rows are locked by others."""
 
 from __future__ import annotations
 
@@ -44,3 +44,22 @@ def test_keys_that_take_one_task_at_once_do_not_wait_for_each_other_in_a_ring(
     with ThreadPoolExecutor(len(KEYS)) as threads:
         outcomes = Counter(one for each in threads.map(take, KEYS) for one in each)
     assert outcomes == {"taken": len(TASKS), "not_found": 3 * len(TASKS)}
+
+
+def test_starters_at_once_do_not_open_more_tasks_than_may_be_open(sql_store: SqlStore) -> None:
+    """For the last places too: who comes to count waits for who has counted."""
+    stage, most = Stage(sql_store), 3
+    limits = replace(stage.broker.limits, open_tasks=most)
+    stage.broker = replace(stage.broker, limits=limits)
+    gate = Barrier(6)
+
+    def outcome(_: int) -> str:
+        gate.wait(30)
+        try:
+            stage.start()
+        except BrokerError as error:
+            return error.code
+        return "started"
+
+    with ThreadPoolExecutor(6) as threads:
+        assert Counter(threads.map(outcome, range(6))) == {"started": most, "rate_limited": 3}

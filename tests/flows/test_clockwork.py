@@ -14,7 +14,7 @@ from tests.flows.stories import issued, lease_now
 from valetkey.clockwork import Beats, Clockwork
 from valetkey.core.grant import Grant
 from valetkey.core.lease import Proof
-from valetkey.core.task import Task
+from valetkey.core.task import Task, TaskState
 from valetkey.flows.revoke import revoke_lease
 from valetkey.flows.sweep import sweep
 from valetkey.minters.lanes import ThreadLanes, Width
@@ -83,6 +83,39 @@ def test_what_comes_due_while_others_end_is_ended_in_the_same_tick(stage: Stage)
         states = [x.end_reason for x in tx.leases_of_task(task.id) if x.ended_at is not None]
     assert sorted(filter(None, states)) == ["expired", "revoked"]
     assert expiring.id != revoked.id
+
+
+def test_tasks_that_are_over_together_end_in_one_tick(stage: Stage) -> None:
+    """However many batches they are."""
+    for _ in range(150):
+        stage.start(minutes=30)
+    stage.pass_time(timedelta(minutes=31))
+    Clockwork(stage.broker, Beats(tick=timedelta(seconds=20))).tick()
+    with stage.broker.store.transaction() as tx:
+        assert {task.state for task in tx.tasks(None, None)} == {TaskState.ENDED}
+
+
+class Endless(MemoryStore):
+    """A store in which tasks come to be over all the time."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[MemoryTransaction]:
+        """As usual, but that another task is over."""
+        with super().transaction() as tx:
+            some = next(iter(self.state.tasks.values()))
+            tx.add_task(replace(some, id=f"task_{len(self.state.tasks)}", deadline_at=self.time))
+            yield tx
+
+
+def test_tasks_without_end_do_not_keep_leases_from_ending(stage: Stage) -> None:
+    """The tick has a bound for them, and sweeps then."""
+    lease = issued(stage, stage.ask(stage.start())).lease
+    revoke_lease(stage.broker, stage.operator, lease.id)
+    endless = Endless()
+    endless.time, endless.state = stage.memory.time, stage.memory.state
+    quick = Beats(tick=timedelta(seconds=0.2))
+    Clockwork(replace(stage.broker, store=endless), quick).tick()
+    assert lease_now(stage, lease).proof is Proof.VERIFIED
 
 
 @pytest.fixture

@@ -59,8 +59,8 @@ def make_room(broker: Broker, tx: Transaction, reach: Reach) -> None:
 def room_for_task(broker: Broker, tx: Transaction, agent_id: str) -> None:
     """Raise RateLimited when an agent has opened as many tasks as may be open.
 
-    Whoever ends an agent or a tree of tasks ends it whole, while others wait for that. Two who ask
-    at once may both find the last place.
+    Whoever ends an agent or a tree of tasks ends it whole, while others wait for that. Of two who
+    ask at once for the last place one waits for the other, and finds it taken.
     """
     most = broker.limits.open_tasks
     if tx.opened_by(agent_id, most) >= most:

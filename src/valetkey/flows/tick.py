@@ -9,12 +9,15 @@ from valetkey.flows.end_task import end_overdue_tasks
 from valetkey.flows.kill import enforce_kills
 from valetkey.ports import Broker, Duty
 
-BEFORE_SWEEP: Mapping[Duty, Callable[[Broker], object]] = {
+BEFORE_SWEEP: Mapping[Duty, Callable[[Broker], int]] = {
     Duty.GRANTS: time_out_grants,
     Duty.TASKS: end_overdue_tasks,
     Duty.KILLS: enforce_kills,
 }
-"""Each may make leases due, so they come before the sweep, in this order."""
+"""Each does one batch, and says how much there was of it; zero when nothing is left.
+
+Each may make leases due, so they come before the sweep, in this order.
+"""
 
 
 def duties_due(broker: Broker) -> frozenset[Duty]:

@@ -171,7 +171,10 @@ class Transaction(Proposals, SealedAnswers, Delegations, RulesKept, Protocol):
         """The open tasks of an agent, oldest first."""
 
     def opened_by(self, agent_id: str, most: int) -> int:
-        """How many open tasks an agent opened, for itself or another one; counted up to `most`."""
+        """How many open tasks an agent opened, for itself or another one; counted up to `most`.
+
+        Whoever else counts them waits until this transaction ends.
+        """
 
     def spend(self, task_ids: Sequence[str]) -> bool:
         """Count one credential against each of these tasks that has a limit.

@@ -149,7 +149,11 @@ class Authority(Session):
         return [mapping.task_from(row) for row in self._many(query.order_by(tasks.c.id))]
 
     def opened_by(self, agent_id: str, most: int) -> int:
-        """How many open tasks an agent opened, up to `most`: roots, and under its own."""
+        """How many open tasks an agent opened, up to `most`: roots, and under its own.
+
+        In a statement after the lock, which sees what others wrote before they gave it back.
+        """
+        self._run_before(tuple_row, _TURN, {"name": f"tasks of {agent_id}"})
         whose = {"agent": agent_id, "most": most}
         return len(self._run(tuple_row, _OPENED_BY, whose).fetchall())
 

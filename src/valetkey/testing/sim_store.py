@@ -202,6 +202,8 @@ class SimTransaction(SimReadings, SimProposals, SimSealed, SimDelegations, SimRu
         return self._snapshot.open_tasks_of(agent_id)
 
     def opened_by(self, agent_id: str, most: int) -> int:
+        self._statement("turn of tasks of", agent_id)
+        self._take(("turn", f"tasks of {agent_id}"), UPDATE, fair=True)
         self._statement("opened by", agent_id)
         return self._snapshot.opened_by(agent_id, most)
 

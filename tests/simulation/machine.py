@@ -12,7 +12,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from tests.simulation.watch import MOVES
 from valetkey.core.ask import Ask
-from valetkey.core.errors import BrokerError, MinterRefused, MinterUnavailable, OutcomeUnknown
+from valetkey.core.errors import (
+    BrokerError,
+    MinterRefused,
+    MinterUnavailable,
+    NotAsked,
+    OutcomeUnknown,
+)
 from valetkey.core.kill import Height, Kill, Reach, stops
 from valetkey.core.lease import LIVE, Lease, LeaseState
 from valetkey.core.task import Task, TaskState
@@ -60,8 +66,10 @@ class Flows(RuleBasedStateMachine):
 
     @initialize(target=asked, task=tasks)
     def wants(self, task: Task) -> Ask:
-        """And something it is for."""
-        return self.stage.ask(task)
+        """And something it is for, which is given: no run is without a credential."""
+        ask = self.stage.ask(task)
+        self._asks(ask, None)
+        return ask
 
     # --- the agent -------------------------------------------------------------------------
 
@@ -192,6 +200,11 @@ class Flows(RuleBasedStateMachine):
         """Before or after its effect."""
         minter = self.stage.minter
         (minter.fail_after_mint if after else minter.fail_mint).append(error())
+
+    @rule()
+    def the_next_mint_is_not_asked_for(self) -> None:
+        """Which is certain, so that its lease is over at once."""
+        self.stage.minter.fail_mint.append(NotAsked())
 
     @rule(error=st.sampled_from(TROUBLE), after=st.booleans())
     def the_next_renewal_fails(self, error: type[BrokerError], after: bool) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.attacks.test_chains import other_agent
 from tests.unit.test_lease import NEW
 from valetkey.core.cut import Cut
-from valetkey.core.errors import RateLimited
+from valetkey.core.errors import NotAsked, RateLimited
 from valetkey.core.ids import LeaseId, Mark, short_digest
 from valetkey.core.lease import Handle, Lease
 from valetkey.core.scope import Scope
@@ -19,7 +19,7 @@ from valetkey.flows.delegate import delegate
 from valetkey.flows.end_task import end_task
 from valetkey.flows.start_task import Plan, start_task
 from valetkey.minters.aws_cut import Cutter, Known
-from valetkey.minters.breaker import Breakers, NotAsked, Temper
+from valetkey.minters.breaker import Breakers, Temper
 from valetkey.testing.brokers import EPOCH, Stage
 
 PLAN = Plan("a part of it", (Scope.parse("orders-db:read"),), timedelta(minutes=30))

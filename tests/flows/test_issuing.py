@@ -27,6 +27,7 @@ from valetkey.core.errors import (
     MintedTooLong,
     MinterRefused,
     MinterUnavailable,
+    NotAsked,
     NotFound,
     OutcomeUnknown,
     OutsideBoundary,
@@ -38,6 +39,8 @@ from valetkey.core.errors import (
 from valetkey.core.facts import HistoryQuery
 from valetkey.core.lease import LeaseState, Proof
 from valetkey.core.scope import Scope
+from valetkey.flows.doctor import doctor
+from valetkey.flows.end_task import end_task
 from valetkey.flows.recording import record_refusal
 from valetkey.flows.request_credential import request_credential
 from valetkey.flows.sweep import sweep
@@ -179,6 +182,39 @@ def test_what_was_never_minted_ends_as_never_existed_after_the_second_tap(stage:
     sweep_until_quiet(stage, timedelta(minutes=3))
     ended = lease_now(stage, lease)
     assert (ended.state, ended.proof) == (LeaseState.ENDED, Proof.NEVER_EXISTED)
+
+
+def test_what_was_not_even_asked_for_is_over_at_once(stage: Stage) -> None:
+    """No quiet time for what nobody sent; and the same key may ask again."""
+    ask = stage.ask(stage.start())
+    stage.minter.fail_mint.append(NotAsked("the target cannot be looked at", retry_after=30))
+    with pytest.raises(MinterUnavailable) as refused:
+        request_credential(stage.broker, stage.bot, ask)
+    assert (refused.value.code, refused.value.retry_after) == ("minter_unavailable", 30)
+    (lease,) = leases(stage)
+    assert (lease.state, lease.proof) == (LeaseState.ENDED, Proof.NEVER_EXISTED)
+    assert lease.end_reason == "mint_failed"
+    assert kinds(stage, lease_id=lease.id) == ["LeaseWritten", "MintFailed", "LeaseEnded"]
+    assert doctor(stage.broker) == []
+    assert issued(stage, ask).lease.id != lease.id
+
+
+def test_what_was_not_asked_for_and_is_killed_meanwhile_is_left_to_the_sweep(
+    stage: Stage,
+) -> None:
+    """Who moves a lease first has its end; it comes with a proof all the same."""
+    task = stage.start()
+
+    def end_it() -> None:
+        end_task(stage.broker, stage.bot, task.id)
+
+    stage.minter.before_mint = end_it
+    stage.minter.fail_mint.append(NotAsked())
+    with pytest.raises(MinterUnavailable):
+        request_credential(stage.broker, stage.bot, stage.ask(task))
+    sweep_until_quiet(stage, timedelta(minutes=3))
+    (lease,) = leases(stage)
+    assert (lease.end_reason, lease.proof) == ("task_ended", Proof.NEVER_EXISTED)
 
 
 def test_minted_and_then_failed_is_found_and_ended_by_two_taps(stage: Stage) -> None:

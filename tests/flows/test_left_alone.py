@@ -9,15 +9,15 @@ from datetime import timedelta
 
 import pytest
 
-from tests.flows.stories import issued, kinds, lease_now
-from valetkey.core.errors import MinterRefused, MinterUnavailable, OutcomeUnknown
+from tests.flows.stories import issued, kinds, lease_now, leases
+from valetkey.core.errors import MinterRefused, MinterUnavailable, NotAsked, OutcomeUnknown
 from valetkey.core.lease import LeaseState, Proof
 from valetkey.flows.end_task import end_task
 from valetkey.flows.renew import renew
 from valetkey.flows.revoke import revoke_lease
 from valetkey.flows.sweep import sweep
 from valetkey.minters.bounded import BoundedMinter
-from valetkey.minters.breaker import Breakers, NotAsked, Temper
+from valetkey.minters.breaker import Breakers, Temper
 from valetkey.minters.lanes import ThreadLanes, Width
 from valetkey.testing.brokers import Stage
 from valetkey.testing.fake_clock import InlineLanes
@@ -285,6 +285,8 @@ def test_a_mint_that_has_not_begun_when_one_gives_up_never_will(
     go_on.set()
     wait_until_idle(lanes)
     assert stage.minter.secrets_made == []
+    (lease,) = leases(stage)
+    assert (lease.state, lease.proof) == (LeaseState.ENDED, Proof.NEVER_EXISTED)
 
 
 def test_a_target_left_alone_is_looked_at_before_the_back_end_is_asked(

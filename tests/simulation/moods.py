@@ -11,6 +11,7 @@ Omens = Mapping[str, tuple[float, Sequence[str]]]
 
 _LANES: Omens = {"lane": (0.4, ("apart", "apart", "undone"))}
 _BACK_END: Omens = {
+    "ask": (0.1, ("unable",)),
     "mint": (0.5, ("refused", "away", "before", "after", "late", "longer")),
     "renew": (0.5, ("refused", "away", "before", "after", "late", "longer")),
     "end": (0.3, ("refused", "away", "after")),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from valetkey.core.errors import BrokerError
+from valetkey.core.errors import BrokerError, NotAsked
 from valetkey.core.facts import FactKind
 from valetkey.core.kill import Kill
 from valetkey.core.lease import Lease, LeaseState
@@ -54,6 +54,28 @@ def activates_by_its_own_row_alone(
 ) -> Issued | Waiting:
     """The lease is looked at, the task and the kills are not."""
     return _issue(broker, weigh, lambda lease: lease.state is LeaseState.MINTING)
+
+
+def takes_no_answer_for_no_question(
+    broker: Broker, weigh: Callable[[Transaction], Verdict]
+) -> Issued | Waiting:
+    """Whatever went wrong with a mint, its lease is over at once, as if nobody had asked."""
+    with broker.store.transaction() as tx:
+        verdict = weigh(tx)
+    if not isinstance(verdict, Order):
+        return _answered(verdict)
+    lease = verdict.lease
+    try:
+        minter, ttl = broker.minter_of(lease.handle), lease.granted_ttl
+        minted = minter.mint(lease.handle, verdict.wanted, ttl, verdict.deadline)
+    except BrokerError:
+        issuing._put_to_its_end(broker, lease, NotAsked())
+        raise
+    with broker.store.transaction() as tx:
+        out, problem = issuing._activate(broker, tx, verdict, minted)
+    if problem is not None:
+        raise problem
+    return Issued(out, minted.secret)
 
 
 def _issue(

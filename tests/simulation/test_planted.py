@@ -20,6 +20,7 @@ BUGS = {
         Parts(issue=planted.activates_by_its_own_row_alone),
         {"I7", "I8"},
     ),
+    "doubt taken for certainty": (Parts(issue=planted.takes_no_answer_for_no_question), {"I4"}),
     "kills read with their lock": (Parts(store=planted.KillsReadWithTheirLock), {"I8"}),
     "no barrier": (Parts(store=planted.NoBarrier), {"I8"}),
     "no second tap": (Parts(sweep=planted.never_taps_twice), {"I4"}),

@@ -19,7 +19,7 @@ from valetkey.testing.sim_store import SimStore
 
 MINTING, ACTIVE, ENDING, STUCK, ENDED = LeaseState
 MOVES = {
-    MINTING: {MINTING, ACTIVE, ENDING},
+    MINTING: {MINTING, ACTIVE, ENDING, ENDED},
     ACTIVE: {ACTIVE, ENDING, ENDED},
     ENDING: {ENDING, STUCK, ENDED},
     STUCK: {STUCK, ENDED},
@@ -67,6 +67,9 @@ class Watch:
             raise Violation(f"I11 {lease.id}: fence {before.fence} -> {lease.fence}")
         if before is not None and lease.state not in MOVES[before.state]:
             raise Violation(f"I4 {lease.id}: {before.state} -> {lease.state}")
+        never_made = lease.proof is Proof.NEVER_EXISTED
+        if before is not None and (before.state, lease.state, never_made) == (MINTING, ENDED, False):
+            raise Violation(f"I4 {lease.id}: ended as {lease.proof} while it is minted")
         told = [x.body["state"] for x in facts if "state" in x.body]
         if before is None or before.state is not lease.state:
             if not told or told[-1] != lease.state:

@@ -15,6 +15,7 @@ from valetkey.core.delegation_refusals import OutsideDelegation as OutsideDelega
 from valetkey.core.outages import MintedTooLong as MintedTooLong
 from valetkey.core.outages import MinterRefused as MinterRefused
 from valetkey.core.outages import MinterUnavailable as MinterUnavailable
+from valetkey.core.outages import NotAsked as NotAsked
 from valetkey.core.outages import NotReady as NotReady
 from valetkey.core.outages import OutcomeUnknown as OutcomeUnknown
 from valetkey.core.outages import SealingFailed as SealingFailed

@@ -19,6 +19,13 @@ class MinterUnavailable(BrokerError):
     next_action = "Retry after `retry_after` with the same idempotency key."
 
 
+class NotAsked(MinterUnavailable):
+    """We did not ask the back end, for we ourselves are not able to now; nothing was made.
+
+    It says nothing of the back end, and is certain: nothing was sent, and nothing will be.
+    """
+
+
 class MintedTooLong(BrokerError):
     """The back end granted longer than allowed; the credential was ended and not delivered."""
 

@@ -11,11 +11,12 @@ from valetkey.core.errors import (
     Killed,
     LeaseEnded,
     MintedTooLong,
+    NotAsked,
     NotFound,
     OutcomeUnknown,
 )
 from valetkey.core.facts import FactKind
-from valetkey.core.lease import REAPPEARED, Lease, LeaseState
+from valetkey.core.lease import REAPPEARED, Lease, LeaseState, Proof
 from valetkey.core.words import is_known
 from valetkey.flows.recording import lease_fact
 from valetkey.flows.sealing import Made, keep, seal
@@ -46,7 +47,8 @@ def issue(broker: Broker, weigh: Callable[[Transaction], Verdict]) -> Answer:
 def mint(broker: Broker, order: Order) -> Minted:
     """Call the minter; whatever goes wrong, the credential may exist and is put to its end.
 
-    Raises what it raises, with the lease's id; a defect of its own is OutcomeUnknown.
+    That end is at once where the back end was surely not asked. Raises what the minter raises,
+    with the lease's id; a defect of its own is OutcomeUnknown.
     """
     lease = order.lease
     try:
@@ -69,10 +71,19 @@ def _put_to_its_end(broker: Broker, lease: Lease, problem: BrokerError) -> None:
         current = tx.lease(lease.id, lock=True)
         if current is not None:
             doubtful = current.ending("mint_failed", tx.now())
-            if doubtful is not current:
-                tx.save_lease(doubtful)
             tx.record(lease_fact(FactKind.MINT_FAILED, doubtful, "issuer", problem.code))
+            if current.state is LeaseState.MINTING:
+                _end_doubt(tx, doubtful, certain=isinstance(problem, NotAsked))
     problem.recorded = True
+
+
+def _end_doubt(tx: Transaction, doubtful: Lease, *, certain: bool) -> None:
+    """Leave it to the sweep, unless it is certain that nothing of it was ever made."""
+    over = doubtful.ended(Proof.NEVER_EXISTED, tx.now()) if certain else doubtful
+    tx.save_lease(over)
+    if certain:
+        outcome = Proof.NEVER_EXISTED.value
+        tx.record(lease_fact(FactKind.LEASE_ENDED, over, "issuer", outcome))
 
 
 def _activate(

@@ -92,7 +92,7 @@ def last_probes(broker: Broker) -> Mapping[str, RecordedFact]:
 def _blind(broker: Broker, target: str) -> Probed | None:
     """Look, outside any transaction, before a lease is written at a target that is left alone.
 
-    Its minter would look too before it asks, but by then the lease must wait out its second tap.
+    Its minter would look too before it asks, but by then a lease is written, and for nothing.
     """
     wanted = _wanted(broker, target)
     if wanted is None:

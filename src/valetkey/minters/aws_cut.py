@@ -16,14 +16,13 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from valetkey.core.cut import Cut, needs_cut
-from valetkey.core.errors import BrokerError, MinterRefused, MinterUnavailable
+from valetkey.core.errors import BrokerError, MinterRefused, MinterUnavailable, NotAsked
 from valetkey.core.ids import LeaseId, Mark
 from valetkey.core.lease import DeniedHow, Handle, Lease
 from valetkey.core.session_policies import compact
 from valetkey.minters.aws_policy import Written, cut_document, refuse_foreign
 from valetkey.minters.aws_roles import RoleIsFull, Roles
 from valetkey.minters.aws_witness import Witness, Witnesses
-from valetkey.minters.breaker import NotAsked
 from valetkey.ports import Denied, Ending, Lapse, LivesUntil
 
 NAME = "aws-sts"

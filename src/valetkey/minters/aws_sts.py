@@ -19,6 +19,7 @@ from valetkey.core.cut import SKEW
 from valetkey.core.errors import (
     BrokerError,
     MinterRefused,
+    NotAsked,
     NotRenewable,
     OutcomeUnknown,
 )
@@ -30,7 +31,6 @@ from valetkey.minters.aws_clients import AwsClients, keys_of
 from valetkey.minters.aws_cut import NAME, Cutter
 from valetkey.minters.aws_errors import AWS_TROUBLE, spoken
 from valetkey.minters.aws_policy import TAG, refuse_foreign, tag_value
-from valetkey.minters.breaker import NotAsked
 from valetkey.ports import Deadline, Ending, Found, Lapse, LivesUntil, Minted, Presence, Renewed
 
 SHORTEST = timedelta(seconds=900)

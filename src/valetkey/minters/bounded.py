@@ -12,10 +12,9 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from valetkey.core.catalogue import CataloguedScope
-from valetkey.core.errors import MinterUnavailable, OutcomeUnknown
+from valetkey.core.errors import MinterUnavailable, NotAsked, OutcomeUnknown
 from valetkey.core.ids import LeaseId
 from valetkey.core.lease import Handle, Proof
-from valetkey.minters.breaker import NotAsked
 from valetkey.minters.lanes import ThreadLanes
 from valetkey.ports import Deadline, Ending, Found, Lapse, Minted, Minter, Presence, Renewed
 
@@ -42,7 +41,7 @@ class BoundedMinter:
     ) -> Minted:
         """Mint in the lane; raises OutcomeUnknown when it takes longer than one waits for it.
 
-        What had not begun by then never will: that is MinterUnavailable.
+        What had not begun by then never will: that is NotAsked, as where there is no room.
         """
         return self._awaited(handle, lambda: self._minter.mint(handle, wanted, ttl, deadline))
 
@@ -98,20 +97,22 @@ class BoundedMinter:
         future = self._lanes.submit(handle.target, lambda: self._watched(handle, work))
         try:
             return future.result(timeout=self._answer_within)
-        except NotAsked as unable:
-            raise MinterUnavailable(unable.detail, retry_after=unable.retry_after) from unable
         except GaveUp:
             if future.cancel():
-                raise MinterUnavailable("the target is busy", retry_after=5) from None
+                raise NotAsked("the target is busy", retry_after=5) from None
             raise OutcomeUnknown(retry_after=5) from None
 
     def _watched(self, handle: Handle, work: Callable[[], Result]) -> Result:
         """Look ourselves before a target that was left alone is tried through the back end.
 
         OpenBao holds a storage permit for as long as a revocation hangs, even when we hang up: of
-        a target that we cannot look at either, it must not be asked. Raises what `probe` does.
+        a target that we cannot look at either, it must not be asked. Raises what `probe` does,
+        NotAsked where that is not able to look.
         """
         if self._lanes.breakers.is_open(handle.target):
-            self._minter.probe(handle)
+            try:
+                self._minter.probe(handle)
+            except MinterUnavailable as blind:
+                raise NotAsked(blind.detail, retry_after=blind.retry_after) from blind
         with self._lanes.breakers.watching(handle.target):
             return work()

@@ -16,13 +16,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from valetkey.core.errors import MinterUnavailable, OutcomeUnknown
+from valetkey.core.errors import MinterUnavailable, NotAsked, OutcomeUnknown
 
 Kind = Literal["mint", "end"]
-
-
-class NotAsked(MinterUnavailable):
-    """We did not ask the target, because we ourselves are not able to: it says nothing of it."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from valetkey.core.errors import MinterUnavailable
+from valetkey.core.errors import NotAsked
 from valetkey.minters.breaker import Breakers, Kind
 
 log = structlog.get_logger()
@@ -105,10 +105,10 @@ class ThreadLanes:
         self._put(lane, "end", _Work(lambda: inherited.run(work))).add_done_callback(_tell_defects)
 
     def submit(self, lane: str, work: Callable[[], Result]) -> Future[Result]:
-        """Have a mint done soon; raises MinterUnavailable when the lane has no room."""
+        """Have a mint done soon; raises NotAsked when the lane has no room."""
         with self._lock:
             if self._is_full(lane, "mint"):
-                raise MinterUnavailable("the target is busy", retry_after=2)
+                raise NotAsked("the target is busy", retry_after=2)
         return self._put(lane, "mint", _Work(work))
 
     def full(self) -> Sequence[str]:
@@ -173,7 +173,7 @@ class ThreadLanes:
     def _put(self, name: str, kind: Kind, work: _Work) -> Future[Any]:
         with self._lock:
             if self._closed:
-                raise MinterUnavailable("this replica is stopping", retry_after=2)
+                raise NotAsked("this replica is stopping", retry_after=2)
             self._lanes.setdefault(name, _Lane()).waiting[kind].append(work)
         self._begin_what_may()
         return work.future
@@ -254,7 +254,7 @@ def _leave_undone(kind: Kind, work: _Work) -> None:
     if kind == "end":
         work.future.cancel()
     elif work.future.set_running_or_notify_cancel():
-        work.future.set_exception(MinterUnavailable("the target is left alone", retry_after=5))
+        work.future.set_exception(NotAsked("the target is left alone", retry_after=5))
 
 
 def _tell_defects(future: Future[None]) -> None:

@@ -7,7 +7,6 @@ lease and that the inspector finds neither role nor session.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,30 +15,33 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from valetkey.core.catalogue import Catalogue, CataloguedScope, Target
-from valetkey.core.errors import BrokerError, MinterRefused, MinterUnavailable, OutcomeUnknown
+from valetkey.core.errors import (
+    BrokerError,
+    MinterRefused,
+    MinterUnavailable,
+    NotAsked,
+    OutcomeUnknown,
+)
 from valetkey.core.ids import LeaseId, Mark, lease_id_of
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
 from valetkey.core.statements import (
     FORGOTTEN_PREFIX,
     database_role,
-    expansions,
     forgotten_body,
     lane,
 )
 from valetkey.minters.bao import Bao, Login, NothingThere
-from valetkey.minters.breaker import NotAsked
 from valetkey.minters.inspector import Inspector
 from valetkey.minters.neighbours import Neighbours
 from valetkey.minters.openbao_witness import OpenBaoWitness
-from valetkey.minters.pins import role_body, unpinned
+from valetkey.minters.pins import reading_groups, role_body, unpinned
 from valetkey.ports import Deadline, Ending, Found, Gone, Lapse, Minted, Presence, Renewed
 
 VALID_UNTIL_SLACK = timedelta(seconds=5)  # the engine adds it to VALID UNTIL
 CLAIMS = "valetkey/data/claims"
 MOST_FORGOTTEN = 10_000
 LARGEST_SKEW = timedelta(seconds=5)
-_GRANTED = re.compile(r'GRANT\s+"([^"]+)"\s+TO|IN\s+ROLE\s+"([^"]+)"', re.IGNORECASE)
 _WHERE = ("host", "port", "database", "sslmode")
 
 
@@ -381,16 +383,6 @@ class OpenBaoDatabase:
         path = f"{where['mount']}/static-creds/{where['inspector']}"
         answer = self._bao.call(self._logins.inspector, "GET", path)["data"]
         return str(answer["username"]), str(answer["password"])
-
-
-def reading_groups(target: Target) -> set[str]:
-    """The group roles that scopes which do not mutate are made of."""
-    groups: set[str] = set()
-    for scope, role in expansions(target):
-        if not target.scopes[scope.name].mutates:
-            for found in _GRANTED.finditer(role.creation[0]):
-                groups.add(found[1] or found[2])
-    return groups
 
 
 def _in_time(deadline: Deadline) -> None:

@@ -17,6 +17,7 @@ that `role_body` sends. Tried on OpenBao 2.7.2, whose rules these are:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
@@ -25,6 +26,7 @@ from valetkey.core.statements import DatabaseRole, expansions, forgotten_body
 
 POLICY_PREFIX = "valetkey-writer-"
 PINNED_MINTER = "openbao-database"
+_GRANTED = re.compile(r'GRANT\s+"([^"]+)"\s+TO|IN\s+ROLE\s+"([^"]+)"', re.IGNORECASE)
 
 ReadPolicy = Callable[[str], str | None]
 """Gives the text of an OpenBao policy by name, None when there is none."""
@@ -179,3 +181,13 @@ def _block(path: str, title: str, role: DatabaseRole) -> str:
 
 def _seconds(duration: timedelta) -> str:
     return f"{int(duration.total_seconds())}s"
+
+
+def reading_groups(target: Target) -> set[str]:
+    """The group roles that scopes which do not mutate are made of."""
+    groups: set[str] = set()
+    for scope, role in expansions(target):
+        if not target.scopes[scope.name].mutates:
+            for found in _GRANTED.finditer(role.creation[0]):
+                groups.add(found[1] or found[2])
+    return groups

@@ -28,7 +28,7 @@ class Minter(Protocol):
         """Make it. The deadline is checked before each outside call; nothing is ever cancelled.
 
         Raises MinterRefused, MinterUnavailable or OutcomeUnknown; after each of them the
-        credential may exist.
+        credential may exist. After NotAsked alone it surely does not, and never will.
         """
 
     def renews(self, wanted: CataloguedScope) -> bool:

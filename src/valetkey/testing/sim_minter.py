@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from valetkey.core.catalogue import CataloguedScope
-from valetkey.core.errors import MinterRefused, MinterUnavailable, OutcomeUnknown
+from valetkey.core.errors import MinterRefused, MinterUnavailable, NotAsked, OutcomeUnknown
 from valetkey.core.ids import LeaseId, Mark, short_digest
 from valetkey.core.lease import Handle, Proof
 from valetkey.core.secret import Secret
@@ -60,6 +60,7 @@ class SimBackEnd:
 
     Omens of `mint`: refused, away, before (unknown, and nothing was made), after (unknown, and it
     was), late (unknown, and made within `request_limit`), longer (than asked, if it can be cut).
+    Of `ask`, before all these: unable (we did not ask it).
     Of `renew`: the same, where a late one may even bring back what was ended since.
     With `denies` an end is only a refusal, and what it refuses lives on to its own end.
     Of `end`: refused, away, after (ended, and the answer lost). Of `look`: away.
@@ -103,6 +104,8 @@ class SimBackEnd:
         self.steps.step("mint: deadline", handle.target)
         if deadline.left() <= 0:
             raise OutcomeUnknown("the attempt took too long and was given up")
+        if self.steps.omen("ask") == "unable":
+            raise NotAsked()
         self.asked(handle)
         self.steps.step("mint: call", handle.target)
         omen, asked_at = self.steps.omen("mint"), self.now()

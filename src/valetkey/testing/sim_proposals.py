@@ -1,10 +1,11 @@
-"""What the simulated store knows of proposals, and how it forgets a binding."""
+"""What the simulated store knows of proposals and of bindings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import cast
 
+from valetkey.core.agent import Binding
 from valetkey.core.proposal import Proposal
 from valetkey.testing.sim_locks import UPDATE
 from valetkey.testing.sim_session import SimSession
@@ -30,6 +31,23 @@ class SimProposals(SimSession):
 
     def save_proposal(self, proposal: Proposal) -> None:
         self._update("proposals", proposal)
+
+    def bindings(self, agent_id: str) -> Sequence[Binding]:
+        self._statement("bindings", agent_id)
+        return self._snapshot.bindings(agent_id)
+
+    def bindings_of_issuer(self, issuer: str) -> Sequence[Binding]:
+        self._statement("bindings of", issuer)
+        return self._snapshot.bindings_of_issuer(issuer)
+
+    def add_binding(self, binding: Binding) -> bool:
+        self._statement("add binding", binding.id)
+        self._take(("bindings.claims", f"{binding.issuer} {binding.claims}"), UPDATE)
+        others = self._snapshot.bindings_of_issuer(binding.issuer)
+        if any(x.claims == binding.claims for x in others):
+            return False
+        self._write("bindings", binding)
+        return True
 
     def remove_binding(self, binding_id: str) -> None:
         self._statement("remove binding", binding_id)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from valetkey.core.admission import Ceilings
-from valetkey.core.agent import Agent, Binding
+from valetkey.core.agent import Agent
 from valetkey.core.decision import Decision
 from valetkey.core.errors import StoreUnavailable
 from valetkey.core.facts import Fact, HistoryQuery, RecordedFact
@@ -149,23 +149,6 @@ class SimTransaction(SimReadings, SimProposals, SimSealed, SimDelegations, SimRu
 
     def save_agent(self, agent: Agent) -> None:
         self._update("agents", agent)
-
-    def bindings(self, agent_id: str) -> Sequence[Binding]:
-        self._statement("bindings", agent_id)
-        return self._snapshot.bindings(agent_id)
-
-    def bindings_of_issuer(self, issuer: str) -> Sequence[Binding]:
-        self._statement("bindings of", issuer)
-        return self._snapshot.bindings_of_issuer(issuer)
-
-    def add_binding(self, binding: Binding) -> bool:
-        self._statement("add binding", binding.id)
-        self._take(("bindings.claims", f"{binding.issuer} {binding.claims}"), UPDATE)
-        others = self._snapshot.bindings_of_issuer(binding.issuer)
-        if any(x.claims == binding.claims for x in others):
-            return False
-        self._write("bindings", binding)
-        return True
 
     def revoke_token(self, token_id: str, until: datetime) -> bool:
         self._statement("revoke token", token_id)

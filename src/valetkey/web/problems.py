@@ -90,11 +90,16 @@ USUAL_WAIT: Final = 5.0
 DPOP_ALGORITHMS: Final = "ES256 EdDSA Ed25519"
 
 
+def _status(error: BrokerError) -> int:
+    """That of its class, or of the one in the catalogue that it is a kind of."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
 def problem(
     error: BrokerError, status: int | None = None, more: Mapping[str, object] | None = None
 ) -> JSONResponse:
     """The answer for a refusal; nothing in it comes from the request's body."""
-    status = status or STATUS[type(error)]
+    status = status or _status(error)
     body: dict[str, object] = {
         **error.extra,
         **(more or {}),
@@ -135,7 +140,7 @@ def oauth_error(
     `challenged` where the client tried a header to prove itself.
     """
     code = error.extra.get("oauth_error")
-    ours = STATUS[type(error)] >= 500 or isinstance(error, errors.RateLimited)
+    ours = _status(error) >= 500 or isinstance(error, errors.RateLimited)
     if code is not None or isinstance(error, errors.InvalidRequest):
         status = status or (401 if code == "invalid_client" else 400)
     body = {
@@ -144,7 +149,7 @@ def oauth_error(
         "code": error.code,
         "next_action": error.next_action,
     }
-    status = status or STATUS[type(error)]
+    status = status or _status(error)
     headers = _headers(error, status)
     if not challenged:
         headers.pop("WWW-Authenticate", None)

@@ -16,6 +16,7 @@ help:  ## Print this list
 install: $(READY)  ## Make the virtual environment with every pinned dependency
 
 $(READY): requirements/dev.txt pyproject.toml
+	@echo "install: making $(VENV) with every pinned dependency, in a minute or two"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .

@@ -58,6 +58,7 @@ def up(
     from valetkey.devstack.supervisor import NotReady
 
     screen = Screen(as_json)
+    screen.aside(f"Starting PostgreSQL, OpenBao, an issuer and Valetkey below {data} ...")
     options = [flag for flag, on in (("--not-durable", not_durable),) if on]
     try:
         if detach:

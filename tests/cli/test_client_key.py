@@ -57,3 +57,19 @@ def test_a_file_without_such_a_key_is_a_usage_error(
 def test_a_binding_is_a_key_or_claims(person: Terminal, tmp_path: Path, argv: tuple[str]) -> None:
     """Not neither, and not both."""
     assert person.run("agent", "bind", "refund-bot", *argv).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("bind", "refund-bot", "workloads", "sub=a", "sub=b"),
+        ("register", "x", "--owner=o@example.com", "--team=t", "--label=a=1", "--label=a=2"),
+    ],
+)
+def test_what_is_given_twice_is_a_usage_error(
+    person: Terminal, broker: FakeBroker, argv: tuple[str, ...]
+) -> None:
+    """One of the two would be lost: exit 2, and nothing is sent."""
+    done = person.run("agent", *argv)
+    assert (done.exit_code, "given twice" in done.stderr) == (2, True)
+    assert not broker.made(ROUTE) + broker.made("POST /v1/agents")

@@ -28,6 +28,12 @@ EITHER = [
         samples.AGENT["bindings"][0],
         0,
     ),
+    (
+        ("agent", "unbind", "refund-bot", "binding_1"),
+        "POST /v1/agents/refund-bot/bindings/binding_1/unbind",
+        samples.AGENT,
+        0,
+    ),
     (("lease", "list"), "GET /v1/leases", {"items": [samples.LEASE]}, 0),
     (("lease", "show", "lease_1"), "GET /v1/leases/lease_1", samples.LEASE, 0),
     (("lease", "revoke", "lease_1"), "POST /v1/leases/lease_1/revoke", samples.ENDED, 0),

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.flows.stories import issued, kinds, lease_now
+from tests.flows.stories import facts, issued, kinds, lease_now
 from valetkey.core.agent import Agent, AgentState
 from valetkey.core.errors import (
     AgentDisabled,
@@ -35,6 +35,7 @@ from valetkey.flows.agents import (
     change_agent,
     disable_agent,
     register_agent,
+    unbind_agent,
 )
 from valetkey.flows.start_task import Plan, start_task
 from valetkey.testing.brokers import EPOCH, Stage
@@ -206,6 +207,40 @@ def test_whoever_binds_or_changes_an_agent_is_remembered(stage: Stage) -> None:
     change_agent(stage.broker, CI, RULE, agent.id, {"labels": {}})
     touched = now(stage, agent).touched_by
     assert {"olivia@example.com", str(CI.principal)} <= set(touched)
+
+
+def test_an_identity_that_is_taken_away_proves_nothing_and_is_free_again(stage: Stage) -> None:
+    """With its fact; who did it cannot approve, and what was started with it goes on."""
+    agent = registered(stage)
+    kept = bind_agent(stage.broker, CI, RULE, agent.id, NewBinding("cluster", (("sub", "k"),)))
+    new = NewBinding("cluster", (("sub", "x"),))
+    gone = bind_agent(stage.broker, CI, RULE, agent.id, new)
+    left = unbind_agent(stage.broker, stage.owner, None, agent.name, gone.id)
+    assert stage.owner.email in left.touched_by
+    with stage.broker.store.transaction() as tx:
+        assert gone.id not in {one.id for one in tx.bindings(agent.id)}
+        assert kept.id in {one.id for one in tx.bindings(agent.id)}
+    (fact,) = facts(stage, kind="AgentUnbound")
+    assert fact.fact.body == {"binding": gone.id, "issuer": "cluster", "claims": {"sub": "x"}}
+    with pytest.raises(NotFound):
+        unbind_agent(stage.broker, stage.owner, None, agent.name, gone.id)
+    assert bind_agent(stage.broker, CI, RULE, agent.id, new).id != gone.id
+
+
+def test_only_its_owner_its_rule_and_operators_take_an_identity_away(stage: Stage) -> None:
+    """And only from the agent that has it; others find nothing."""
+    agent, own = registered(stage), stage.agent
+    binding = bind_agent(stage.broker, CI, RULE, agent.id, NewBinding("cluster", (("sub", "k"),)))
+    for caller, rule in (
+        (stage.approver, None),
+        (stage.bot, None),
+        (CI, replace(RULE, name="other-ci")),
+    ):
+        with pytest.raises(NotFound):
+            unbind_agent(stage.broker, caller, rule, agent.id, binding.id)
+    with pytest.raises(NotFound):
+        unbind_agent(stage.broker, stage.owner, None, own.id, binding.id)
+    assert unbind_agent(stage.broker, stage.operator, None, agent.id, binding.id).id == agent.id
 
 
 def test_a_boundary_is_only_narrowed(stage: Stage) -> None:

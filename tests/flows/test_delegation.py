@@ -52,6 +52,28 @@ def given_to(stage: Stage, caller: Caller, task: Task) -> Issued:
     return answer
 
 
+def test_the_agent_that_has_yet_to_take_a_task_is_told_so_and_nobody_else(stage: Stage) -> None:
+    """Looking at it, asking under it and beating for it; to others it is not there."""
+    helper, stranger = helper_bot(stage), helper_bot(stage, "other-bot")
+    plan = Plan("part of it", (Scope.parse(READ_EU),), timedelta(hours=1))
+    child = delegate(stage.broker, stage.bot, stage.start().id, plan, helper.agent)
+    attempts = (
+        lambda caller: look.task(stage.broker, caller, child.id),
+        lambda caller: look.tree(stage.broker, caller, child.id),
+        lambda caller: ask_as(stage, caller, child),
+    )
+    for attempt in attempts:
+        with pytest.raises(NotFound, match="take it first"):
+            attempt(helper)
+        with pytest.raises(NotFound) as refused:
+            attempt(stranger)
+        assert refused.value.detail == NotFound().detail
+    take_task(stage.broker, helper, child.id)
+    with pytest.raises(NotFound) as late:
+        look.task(stage.broker, replace(helper, jkt="another key"), child.id)
+    assert late.value.detail == NotFound().detail
+
+
 def test_another_agent_works_under_a_task_that_was_passed_on(stage: Stage) -> None:
     """It takes the child with its own key and gets a credential, which the receipt above holds."""
     helper = helper_bot(stage)

@@ -39,6 +39,7 @@ from valetkey.core.errors import (
 from valetkey.core.facts import HistoryQuery
 from valetkey.core.lease import LeaseState, Proof
 from valetkey.core.scope import Scope
+from valetkey.flows import look
 from valetkey.flows.doctor import doctor
 from valetkey.flows.end_task import end_task
 from valetkey.flows.recording import record_refusal
@@ -350,6 +351,18 @@ def test_a_slow_mint_does_not_carry_a_lease_past_its_task(stage: Stage) -> None:
     lease = issued(stage, stage.ask(task)).lease
     assert lease.expires_at == task.deadline_at
     assert lease.backend_expires_at > task.deadline_at, "what is real stays written down"
+
+
+def test_an_owner_finds_the_refusals_of_the_own_agents(stage: Stage) -> None:
+    """By its task too; the refusals of other owners' agents are not theirs to see."""
+    task = stage.start()
+    with pytest.raises(OutsideTask) as refused:
+        request_credential(stage.broker, stage.bot, stage.ask(task, "orders-db:drop{region=eu}"))
+    record_refusal(stage.broker, stage.bot, refused.value, "POST /v1/credentials")
+    query = HistoryQuery(task_id=task.id, kind="RequestRefused")
+    (seen,) = look.history(stage.broker, stage.owner, query)
+    assert (seen.fact.outcome, seen.fact.owner) == ("outside_task", stage.agent.owner)
+    assert look.history(stage.broker, stage.person("otto@example.com"), query) == []
 
 
 def test_a_refusal_before_any_decision_is_found_under_its_task(stage: Stage) -> None:

@@ -64,19 +64,21 @@ class Session:
         path: str,
         *,
         json: object = None,
+        form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """One signed call to `path`; a token that ended is renewed once.
+        """One signed call to `path`, perhaps with a body; a token that ended is renewed once.
 
         Raises Refusal, Unreachable or NoIdentity.
         """
+        body = {"json": json, "form": form}
         try:
-            return self._send(method, path, json, headers or {})
+            return self._send(method, path, headers or {}, body)
         except Refusal as no:
             if no.status != 401 or no.code not in ("token_expired", "key_mismatch"):
                 raise
         self.forget()
-        return self._send(method, path, json, headers or {})
+        return self._send(method, path, headers or {}, body)
 
     def forget(self) -> None:
         """Drop the access token, here and in its file."""
@@ -84,7 +86,9 @@ class Session:
         if self._keep_in is not None:
             self._keep_in.unlink(missing_ok=True)
 
-    def _send(self, method: str, path: str, json: object, headers: Mapping[str, str]) -> Answer:
+    def _send(
+        self, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any]
+    ) -> Answer:
         token = self.access_token()
         url = self.base_url + path
         named = _sealed_to(json)
@@ -92,7 +96,7 @@ class Session:
         def sent(nonce: str | None) -> Answer:
             proof = self._key.make_proof(method, url, token, nonce=nonce, seal_jkt=named)
             signed = {"Authorization": f"DPoP {token}", "DPoP": proof, **headers}
-            return self.wire.send(method, url, signed, json=json)
+            return self.wire.send(method, url, signed, **body)
 
         return self._with_nonce(sent)
 

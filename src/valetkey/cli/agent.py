@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,10 +13,14 @@ from valetkey.cli import proposals as proposed
 from valetkey.cli.desk import DONE, Desk, stands_at_desk
 from valetkey.cli.login import way_option
 from valetkey.cli.snippets import FILES, snippet
-from valetkey.cli.values import PAIR
+from valetkey.cli.values import PAIR, once_each
 from valetkey.core.client_key import CLIENT_KEY
 
 COLUMNS = ("id", "name", "owner", "team", "state")
+STAYS = (
+    "Its tokens are good for minutes still, and its tasks go on to their ends: "
+    "`task end` ends one, `kill order agent` all."
+)
 
 
 @click.group()
@@ -51,7 +56,7 @@ def register(
         "name": name,
         "owner": owner,
         "team": team,
-        "labels": dict(labels),
+        "labels": once_each(labels),
         "boundary": list(boundary),
         "bindings": [_binding(issuer, [claim]) for issuer, claim in bindings],
     }
@@ -96,6 +101,18 @@ def bind(
         return _pasted(desk, made, paste)
     desk.screen.show(made, made)
     return DONE
+
+
+@agent.command()
+@click.argument("agent_id", metavar="AGENT")
+@click.argument("binding_id", metavar="BINDING")
+@stands_at_desk("either")
+def unbind(desk: Desk, agent_id: str, binding_id: str) -> int:
+    """Take a workload identity away: it gets no token any more. `agent show` lists the bindings."""
+    path = f"{_path(agent_id)}/bindings/{quote(binding_id, safe='')}/unbind"
+    found = desk.post(path)
+    desk.screen.aside(STAYS)
+    return _shown(desk, found)
 
 
 def _paste(desk: Desk, agent_id: str, platform: str) -> str:
@@ -181,8 +198,8 @@ def _path(agent_id: str) -> str:
     return f"/v1/agents/{quote(agent_id, safe='')}"
 
 
-def _binding(issuer: str, claims: Any) -> dict[str, object]:
-    return {"issuer": issuer, "claims": dict(claims)}
+def _binding(issuer: str, claims: Iterable[tuple[str, str]]) -> dict[str, object]:
+    return {"issuer": issuer, "claims": once_each(claims)}
 
 
 def _shown(desk: Desk, found: dict[str, Any]) -> int:
@@ -190,6 +207,6 @@ def _shown(desk: Desk, found: dict[str, Any]) -> int:
     rows: dict[str, object] = {name: found.get(name) for name in names}
     rows |= {name: found.get(name) for name in ("accepted_at", "digest")}
     for number, binding in enumerate(found.get("bindings", ()), 1):
-        rows[f"binding {number}"] = f"{binding['issuer']} {binding['claims']}"
+        rows[f"binding {number}"] = f"{binding['id']} {binding['issuer']} {binding['claims']}"
     desk.screen.show(found, rows)
     return DONE

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
 from valetkey.cli.desk import DONE, Desk, stands_at_desk
-
-LONGEST = 16 * 1024
+from valetkey.cli.values import read_secret
 
 
 @click.group()
@@ -24,7 +22,7 @@ def report(desk: Desk) -> int:
 
     The answer is the same for every value; operators and auditors are told where it comes from.
     """
-    value = _read(desk)
+    value = read_secret(desk, "the leaked value")
     answer = desk.post("/v1/leaks", {"value": value})
     if desk.screen.as_json:
         desk.screen.document(answer)
@@ -33,20 +31,6 @@ def report(desk: Desk) -> int:
     for found in answer.get("found") or ():
         desk.screen.show(found, _rows(found))
     return DONE
-
-
-def _read(desk: Desk) -> str:
-    """The value: a text of one line or more, never an argument, never shown."""
-    if desk.token_file:
-        raise click.UsageError("standard input is for the leaked value, not for an identity token")
-    if sys.stdin.isatty():
-        return str(click.prompt("Leaked value", hide_input=True, err=True))
-    value = sys.stdin.read(LONGEST + 1).rstrip("\r\n")
-    if not value:
-        raise click.UsageError("give the leaked value on standard input")
-    if len(value) > LONGEST:
-        raise click.UsageError("that is longer than any credential of ours")
-    return value
 
 
 def _sentence(answer: dict[str, Any]) -> str:

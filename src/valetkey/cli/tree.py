@@ -33,6 +33,7 @@ COMMANDS = {
     "grant": ("grant:grant", "Look at grants; approve, deny, collect, withdraw them."),
     "lease": ("lease:lease", "Look at leases, their lineage; revoke them."),
     "kill": ("kill:kill", "Stop everything at one height until it is released."),
+    "token": ("token:token", "Revoke tokens that Valetkey gave."),
     "leak": ("leak:leak", "Report a credential that turned up where it should not."),
     "policy": ("policy:policy", "Check and test policy files."),
     "history": ("history:history", "Search the record of what happened."),

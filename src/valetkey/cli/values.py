@@ -1,12 +1,17 @@
-"""Types of option values."""
+"""Types of option values, and the one value that is no option."""
 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import click
 
+from valetkey.cli.desk import Desk
+
+LONGEST = 16 * 1024
 _DURATION = re.compile(r"(?P<count>[1-9][0-9]{0,8})(?P<unit>[smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -65,6 +70,30 @@ class Instant(click.ParamType[str]):
         if at.tzinfo is None:
             self.fail("the time needs an offset, like 2026-01-05T12:00:00+00:00", param, ctx)
         return at.astimezone(UTC).isoformat()
+
+
+def once_each(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Pairs by their keys; a key that is given twice is a usage error: one would be lost."""
+    given: dict[str, str] = {}
+    for key, value in pairs:
+        if key in given:
+            raise click.UsageError(f"{key} is given twice")
+        given[key] = value
+    return given
+
+
+def read_secret(desk: Desk, what: str) -> str:
+    """A text from standard input or a hidden prompt: never an argument, never shown."""
+    if desk.token_file:
+        raise click.UsageError(f"standard input is for {what}, not for an identity token")
+    if sys.stdin.isatty():
+        return str(click.prompt(what.removeprefix("the ").capitalize(), hide_input=True, err=True))
+    value = sys.stdin.read(LONGEST + 1).rstrip("\r\n")
+    if not value:
+        raise click.UsageError(f"give {what} on standard input")
+    if len(value) > LONGEST:
+        raise click.UsageError("that is longer than any credential of ours")
+    return value
 
 
 SECONDS = Seconds()

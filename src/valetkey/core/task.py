@@ -73,8 +73,14 @@ class Task:
 
     def belongs_to(self, agent_id: str | None, jkt: str) -> None:
         """Raise NotFound for anyone but its agent with the key that started or took it."""
+        self.was_taken(agent_id)
         if not jkt or self.agent_id != agent_id or self.starter_jkt != jkt:
             raise NotFound()
+
+    def was_taken(self, agent_id: str | None) -> None:
+        """Raise NotFound, with what to do first, for the agent that has yet to take it."""
+        if not self.starter_jkt and self.agent_id == agent_id:
+            raise NotFound("the task was opened for you and is not taken yet: take it first")
 
     def taken(self, agent_id: str | None, jkt: str, issuer: str | None, now: datetime) -> Task:
         """The same task, bound to the key of its agent; taking it twice changes nothing.

@@ -108,6 +108,27 @@ def bind_agent(
         return bind_identity(broker, tx, agent, new, str(caller.principal))
 
 
+def unbind_agent(
+    broker: Broker, caller: Caller, rule: TrustRule | None, agent_id: str, binding_id: str
+) -> Agent:
+    """Take one workload identity away from an agent; its owner, an operator or its rule's job may.
+
+    It gets no token any more. Tokens it has live out their minutes; tasks, which belong to keys,
+    and what was given for them go on to their own ends. Raises NotFound, also the second time.
+    """
+    with broker.store.transaction() as tx:
+        agent = locked_agent(tx, agent_id)
+        if agent is None or not ("operator" in caller.roles or is_of(agent, caller, rule)):
+            raise NotFound()
+        gone = next((one for one in tx.bindings(agent.id) if one.id == binding_id), None)
+        if gone is None:
+            raise NotFound()
+        changed = touched(agent, caller)
+        tx.save_agent(changed)
+        unbind_identity(tx, changed, gone, str(caller.principal))
+    return changed
+
+
 def accept_agent(broker: Broker, caller: Caller, agent_id: str, digest: str | None = None) -> Agent:
     """The named owner takes responsibility, once; for what was seen, if its digest is given.
 
@@ -261,6 +282,13 @@ def bind_identity(
     fact = agent_fact(FactKind.AGENT_BOUND, agent, by)
     tx.record(replace(fact, body=bound))
     return binding
+
+
+def unbind_identity(tx: Transaction, agent: Agent, gone: Binding, by: str) -> None:
+    """Take it away, with its fact: it proves nothing any more."""
+    tx.remove_binding(gone.id)
+    body = {"binding": gone.id, "issuer": gone.issuer, "claims": dict(gone.claims)}
+    tx.record(replace(agent_fact(FactKind.AGENT_UNBOUND, agent, by), body=body))
 
 
 def stays_under_kills(tx: Transaction, agent: Agent) -> None:

@@ -277,7 +277,10 @@ def _facts_of(tx: Transaction, lease: Lease) -> tuple[RecordedFact, ...]:
 def _seen_task(tx: Transaction, caller: Caller, task_id: str) -> Task:
     """A task that is the caller's own, or stands under one that is."""
     found = tx.task(task_id)
-    if found is None or not any(may_see(caller, one) for one in line(tx, found)):
+    if found is None:
+        raise NotFound()
+    if not any(may_see(caller, one) for one in line(tx, found)):
+        found.was_taken(caller.agent_id)
         raise NotFound()
     return found
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from valetkey.core.agent import Agent, AgentState, Binding
+from valetkey.core.agent import Agent, AgentState
 from valetkey.core.errors import (
     AgentDisabled,
     BrokerError,
@@ -33,6 +33,7 @@ from valetkey.flows.agents import (
     mine,
     stays_under_kills,
     touched,
+    unbind_identity,
     unchanged,
 )
 from valetkey.flows.differences import Change, Differences, compare, listed, said
@@ -131,7 +132,8 @@ def provision_agent(
             for issuer, claims in found.bind:
                 bind_identity(broker, tx, changed, NewBinding(issuer, claims), by)
         if wish.prune:
-            _unbind(tx, caller, changed, found.unbind)
+            for gone in found.unbind:
+                unbind_identity(tx, changed, gone, str(caller.principal))
         proposal = _propose(broker, tx, caller, changed, found)
     return Provisioned(changed, proposal)
 
@@ -205,15 +207,6 @@ def _at_once(tx: Transaction, caller: Caller, agent: Agent, found: Differences) 
     if found.fields or boundary != agent.boundary:
         tx.record(agent_fact(FactKind.AGENT_CHANGED, changed, str(caller.principal)))
     return changed
-
-
-def _unbind(tx: Transaction, caller: Caller, agent: Agent, gone: Sequence[Binding]) -> None:
-    """Take identities away: they prove nothing any more; tokens of ours live out their minutes."""
-    for binding in gone:
-        tx.remove_binding(binding.id)
-        body = {"binding": binding.id, "issuer": binding.issuer, "claims": dict(binding.claims)}
-        fact = agent_fact(FactKind.AGENT_UNBOUND, agent, str(caller.principal))
-        tx.record(replace(fact, body=body))
 
 
 def _propose(

@@ -114,13 +114,15 @@ def record_refusal(broker: Broker, caller: Caller, error: BrokerError, about: st
 
 
 def write_refusal(tx: Transaction, caller: Caller, error: BrokerError, about: str) -> None:
-    """The same, in a transaction that the flow already has."""
+    """The same, in a transaction that the flow already has; the agent's owner finds it there."""
+    agent = tx.agent(caller.agent_id) if caller.agent_id else None
     tx.record(
         Fact(
             kind=FactKind.REQUEST_REFUSED,
             by=str(caller.principal),
             outcome=error.code,
             agent_id=caller.agent_id,
+            owner=agent.owner if agent else None,
             task_id=error.task_id,
             decision_id=error.decision_id,
             body={"about": about, **_limit(error)},

@@ -17,7 +17,7 @@ from valetkey.web.bodies import Nothing, reads
 from valetkey.web.desk import At, Desk
 from valetkey.web.paper import answers as responses
 from valetkey.web.paper import takes
-from valetkey.web.queries import if_match, path_agent
+from valetkey.web.queries import if_match, path_agent, path_id
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"])
 
@@ -77,6 +77,18 @@ def bind(
     rule = desk.rule_of(caller)
     bound = life.bind_agent(desk.broker, caller, rule, path_agent(name), asked.value())
     return JSONResponse(shapes.binding(bound), 201)
+
+
+@router.post(
+    "/{name}/bindings/{binding_id}/unbind",
+    responses=responses(s200=answers.Agent),
+    openapi_extra=takes(Nothing),
+)
+def unbind(name: str, binding_id: str, caller: CIOrPerson, _: NoBody, desk: At) -> JSONResponse:
+    """Take a workload identity away; it gets no token any more."""
+    rule, gone = desk.rule_of(caller), path_id("binding", binding_id)
+    left = life.unbind_agent(desk.broker, caller, rule, path_agent(name), gone)
+    return JSONResponse(_shape(desk, left))
 
 
 @router.post(

@@ -75,7 +75,7 @@ def hall() -> Iterator[Hall]:
 def routes(hall: Hall, *methods: str) -> list[tuple[str, str]]:
     """Every `/v1` route with these methods, ids filled in."""
     paths: dict[str, Any] = hall.app.openapi()["paths"]
-    nouns = ("task", "grant", "lease", "kill", "proposal", "delegation")
+    nouns = ("task", "grant", "lease", "kill", "proposal", "delegation", "binding")
     filled = {f"{noun}_id": f"{noun}_{'0' * 26}" for noun in nouns}
     found = [
         (method.upper(), path.format(name="refund-bot", version="0" * 64, **filled))

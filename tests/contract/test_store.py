@@ -164,6 +164,19 @@ def test_a_grant_is_found_by_its_key_within_its_task(grounded: Store, some: Exam
         assert tx.grant_by_key("task_1", "key-2") is None
 
 
+def test_a_key_that_was_forgotten_is_free_for_another_grant(
+    grounded: Store, some: Examples
+) -> None:
+    """Saved in the same transaction in which another one takes it."""
+    with grounded.transaction() as tx:
+        tx.save_grant(some.grant().without_key())
+        tx.add_grant(replace(some.grant(2), idempotency_key="key-1"))
+    with grounded.transaction() as tx:
+        found = tx.grant_by_key("task_1", "key-1")
+        assert found is not None and found.id == "grant_2"
+        assert tx.grant("grant_1") == some.grant().without_key()
+
+
 def test_grants_are_listed_newest_first(grounded: Store, some: Examples) -> None:
     """By state, by task, or all."""
     with grounded.transaction() as tx:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -33,6 +34,7 @@ from valetkey.core.errors import (
     RedeliveryRefused,
 )
 from valetkey.core.lease import LeaseState, Proof
+from valetkey.core.task import Task
 from valetkey.flows.approve import deny, time_out_grants, withdraw
 from valetkey.flows.collect import collect
 from valetkey.flows.request_credential import request_credential
@@ -148,6 +150,62 @@ def test_what_people_decided_is_answered_again_as_it_was(stage: Stage) -> None:
         with pytest.raises(refusal):
             request_credential(stage.broker, stage.bot, ask)
     assert stage.minter.alive == {}
+
+
+def days(stage: Stage) -> Task:
+    """A task that lasts for two days, where tasks may."""
+    limits = replace(stage.broker.limits, longest_task=timedelta(days=2))
+    stage.broker = replace(stage.broker, limits=limits)
+    return stage.start(minutes=2 * 24 * 60)
+
+
+def test_a_day_after_the_end_of_its_lease_a_key_is_free_again(stage: Stage) -> None:
+    """Until then it was delivered; after that even another ask may have it, on record."""
+    task = days(stage)
+    ask = stage.ask(task)
+    first = issued(stage, ask).lease
+    stage.pass_time(timedelta(minutes=20))
+    sweep(stage.broker)
+    ended_at = lease_now(stage, first).ended_at
+    assert ended_at is not None
+    stage.pass_time(timedelta(hours=24) - timedelta(seconds=1))
+    with pytest.raises(AlreadyDelivered):
+        request_credential(stage.broker, stage.bot, ask)
+    stage.pass_time(timedelta(seconds=1))
+    other = replace(ask, reason="another ask", ttl=timedelta(seconds=60))
+    second = issued(stage, other).lease
+    assert second.grant_id != first.grant_id
+    (fact,) = facts(stage, kind="KeyForgotten")
+    assert fact.fact.grant_id == first.grant_id
+    with pytest.raises(IdempotencyMismatch):
+        request_credential(stage.broker, stage.bot, ask)
+
+
+def test_an_approval_is_not_used_again_a_day_later(stage: Stage) -> None:
+    """What people agreed to was for then: the same key and ask wait for people again."""
+    ask = stage.ask(days(stage), WRITE)
+    first = request_credential(stage.broker, stage.bot, ask)
+    assert isinstance(first, Waiting)
+    approved(stage, first.grant)
+    assert isinstance(collect(stage.broker, stage.bot, first.grant.id), Issued)
+    stage.pass_time(timedelta(hours=1))
+    sweep(stage.broker)
+    stage.pass_time(timedelta(hours=24))
+    again = request_credential(stage.broker, stage.bot, ask)
+    assert isinstance(again, Waiting)
+    assert again.grant.id != first.grant.id
+
+
+def test_who_names_the_lost_lease_still_means_it_a_day_later(stage: Stage) -> None:
+    """Its time is over, so that it is refused, and nothing new is made by the way."""
+    ask = stage.ask(days(stage))
+    lost = issued(stage, ask).lease
+    stage.pass_time(timedelta(hours=1))
+    sweep(stage.broker)
+    stage.pass_time(timedelta(hours=24))
+    with pytest.raises(RedeliveryRefused):
+        request_credential(stage.broker, stage.bot, ask, lost.id)
+    assert len(leases(stage)) == 1
 
 
 def test_a_lost_answer_is_redelivered_once_the_old_end_is_proven(stage: Stage) -> None:

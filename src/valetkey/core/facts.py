@@ -36,6 +36,7 @@ class FactKind(StrEnum):
     ASK_ALLOWED = "AskAllowed"
     ASK_DENIED = "AskDenied"
     ASK_WAITING = "AskWaiting"
+    KEY_FORGOTTEN = "KeyForgotten"
     GRANT_APPROVED = "GrantApproved"
     GRANT_DENIED = "GrantDenied"
     GRANT_WITHDRAWN = "GrantWithdrawn"

@@ -16,6 +16,9 @@ from valetkey.core.errors import (
 )
 from valetkey.core.sealing import SealTo
 
+KEY_LIVES = timedelta(hours=24)
+"""How long after the end of its lease an idempotency key still means its grant."""
+
 
 class GrantState(StrEnum):
     """Where a grant stands. GRANTED means leases may have been made under it."""
@@ -82,6 +85,10 @@ class Grant:
             GrantState.TIMED_OUT: ApprovalTimedOut,
             GrantState.VOID: ApprovalVoid,
         }.get(self.state, AlreadyDecided)()
+
+    def without_key(self) -> Grant:
+        """The same grant, which no key of an asker means any more; keys have no spaces."""
+        return replace(self, idempotency_key=f"forgotten {self.id}")
 
     def moved(self, state: GrantState) -> Grant:
         """The same grant in another state."""

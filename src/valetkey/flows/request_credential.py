@@ -20,13 +20,15 @@ from valetkey.core.errors import (
     PolicyBroken,
     RedeliveryRefused,
 )
-from valetkey.core.grant import Grant, GrantState, approvals_by_group
+from valetkey.core.facts import FactKind
+from valetkey.core.grant import KEY_LIVES, Grant, GrantState, approvals_by_group
 from valetkey.core.kill import Reach, refuse_if_killed
 from valetkey.core.lease import LIVE, LOST, Lease, LeaseState, Proof
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
+from valetkey.core.task import Task
 from valetkey.flows.issue import issue
-from valetkey.flows.recording import refusals_about
+from valetkey.flows.recording import CLOCK, grant_fact, refusals_about
 from valetkey.flows.revoke import mark_ending
 from valetkey.flows.sealing import sealed_again
 from valetkey.flows.sweep import settle
@@ -73,7 +75,7 @@ def _first(
 ) -> Verdict:
     """The first transaction: an answer given before is not decided again."""
     standing = open_task(tx, caller, ask.task_id, str(ask.scope))
-    earlier = tx.grant_by_key(ask.task_id, ask.idempotency_key)
+    earlier = _answered_before(tx, standing.task, ask, redeliver)
     if earlier is None:
         return settle_verdict(broker, tx, weigh(broker, tx, standing, ask), ask, caller)
     if earlier.ask_hash != ask.hash or earlier.requester_jkt != caller.jkt:
@@ -83,6 +85,25 @@ def _first(
     if earlier.state is not GrantState.GRANTED:
         return Refused(_as_it_was(earlier))
     return next_generation(broker, tx, standing, earlier, redeliver)
+
+
+def _answered_before(
+    tx: Transaction, task: Task, ask: Ask, redeliver: str | None
+) -> Grant | None:
+    """The grant of the ask's key; a day after its lease ended the key is free for another ask.
+
+    Who names the lease whose answer was lost still means that one.
+    """
+    earlier = tx.grant_by_key(ask.task_id, ask.idempotency_key)
+    if earlier is None or redeliver is not None:
+        return earlier
+    lease = tx.lease(earlier.lease_id or "")
+    if lease is None or lease.ended_at is None or tx.now() - lease.ended_at < KEY_LIVES:
+        return earlier
+    forgotten = earlier.without_key()
+    tx.save_grant(forgotten)
+    tx.record(grant_fact(FactKind.KEY_FORGOTTEN, forgotten, task, CLOCK, "done"))
+    return None
 
 
 def next_generation(

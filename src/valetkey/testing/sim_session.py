@@ -139,8 +139,9 @@ class SimSession:
     def _unique_grant(self, grant: Grant) -> None:
         key = (grant.task_id, grant.idempotency_key)
         self._take(("grants.key", " ".join(key)), UPDATE)
-        others = self.store.state.grants.values()
-        if any((x.task_id, x.idempotency_key) == key and x.id != grant.id for x in others):
+        now = {**self.store.state.grants, **self.own.get("grants", {})}
+        others = [x for x in now.values() if x is not None and x.id != grant.id]
+        if any((x.task_id, x.idempotency_key) == key for x in others):
             raise RuntimeError("a second grant with the same key")
 
 

@@ -67,6 +67,8 @@ def test_what_widens_is_planned_proposed_and_accepted_by_its_owner(hall: Hall) -
     fresh = hall.fresh(hall.owner, seen["fresh_for"])
     yes = fresh.call("POST", f"{path}/accept", body)
     assert shaped(ours.Proposed, yes.json())["state"] == "accepted"
+    after = hall.owner.get(path)
+    assert (after["was"], after["boundary"]) == ([SCOPE], ["orders-db:read"])
     assert hall.owner.get(PATH)["boundary"] == ["orders-db:read"]
     assert plan(hall, file)["changes"] == []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.contract.examples import Examples
@@ -38,7 +40,7 @@ def some(store: Store) -> Examples:
 
 def test_a_proposal_comes_back_as_it_was_written(store: Store, some: Examples) -> None:
     """Whole, also with a decision on it; and under the hash that people were shown."""
-    one = example(some)
+    one = replace(example(some), was=(Scope("orders-db", "read"),))
     with store.transaction() as tx:
         tx.add_proposal(one)
     with store.transaction() as tx:
@@ -51,6 +53,17 @@ def test_a_proposal_comes_back_as_it_was_written(store: Store, some: Examples) -
         tx.save_proposal(decided)
     with store.transaction() as tx:
         assert tx.proposal(one.id) == decided
+
+
+def test_what_an_older_version_proposed_says_not_what_it_found(
+    store: Store, some: Examples
+) -> None:
+    """Which is another thing than finding nothing."""
+    with store.transaction() as tx:
+        tx.add_proposal(example(some))
+        tx.add_proposal(replace(example(some, 2, agent=2), was=()))
+    with store.transaction() as tx:
+        assert [one.was for one in tx.proposals(None)] == [(), None]
 
 
 def test_what_waits_and_what_was_refused_is_open(store: Store, some: Examples) -> None:

@@ -32,6 +32,7 @@ class Proposal:
 
     `boundary` is the whole boundary that the agent would have, `bindings` are added. `base` is the
     digest of the agent as it was: accepted is only what was shown, on an agent that is unchanged.
+    `was` is its boundary then; None where a version that did not keep it made the proposal.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Proposal:
     state: ProposalState = ProposalState.WAITING
     decided_by: str | None = None
     decided_at: datetime | None = None
+    was: tuple[Scope, ...] | None = None
 
     @property
     def shown_hash(self) -> str:

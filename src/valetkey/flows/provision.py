@@ -234,6 +234,7 @@ def _propose(
         rule=agent.created_by_rule or "",
         created_by=by,
         created_at=tx.now(),
+        was=agent.boundary,
     )
     tx.add_proposal(proposal)
     tx.record(proposal_fact(FactKind.CHANGE_PROPOSED, agent, proposal, by))

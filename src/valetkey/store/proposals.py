@@ -54,6 +54,7 @@ def _row(proposal: Proposal) -> dict[str, Any]:
     row["boundary"] = [str(scope) for scope in proposal.boundary]
     row["bindings"] = [[issuer, [list(x) for x in claims]] for issuer, claims in proposal.bindings]
     row["state"] = proposal.state.value
+    row["was"] = None if proposal.was is None else [str(scope) for scope in proposal.was]
     return row
 
 
@@ -65,6 +66,8 @@ def _proposal_from(row: Mapping[str, Any]) -> Proposal:
         for issuer, claims in values["bindings"]
     )
     values["state"] = read_word(ProposalState, values["state"])
+    if values["was"] is not None:
+        values["was"] = tuple(Scope.parse(text) for text in values["was"])
     return Proposal(**values)
 
 

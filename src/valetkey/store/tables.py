@@ -338,6 +338,7 @@ proposals = Table(
     _text("state"),
     _text("decided_by", optional=True),
     _instant("decided_at", optional=True),
+    _json("was", optional=True),
     Index("ix_proposals_owner", "owner", "id"),
     Index(
         "ix_proposals_open",

@@ -74,7 +74,7 @@ def _shape(seen: decide.SeenProposal) -> shapes.Json:
         "agent_id": agent.id,
         "agent": agent.name,
         "owner": one.owner,
-        "was": [str(scope) for scope in agent.boundary],
+        "was": [str(scope) for scope in (agent.boundary if one.was is None else one.was)],
         "boundary": [str(scope) for scope in one.boundary],
         "bindings": [said(issuer, claims) for issuer, claims in one.bindings],
         "rule": one.rule,

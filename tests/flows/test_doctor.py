@@ -9,6 +9,7 @@ from tests.flows.test_reconcile import out, stray
 from valetkey.core.invariants import Violation
 from valetkey.core.lease import Proof
 from valetkey.flows.doctor import doctor
+from valetkey.flows.doctor_outside import SAMPLE, ends_asked
 from valetkey.flows.revoke import revoke_lease
 from valetkey.flows.sweep import sweep
 from valetkey.testing.brokers import Stage
@@ -64,6 +65,16 @@ def test_a_target_or_back_end_that_takes_it_longer_than_recorded_breaks_i3(stage
     assert len(details) == 2
     stage.minter.until[lease.handle.name] = lease.backend_expires_at
     assert doctor(stage.broker) == []
+
+
+def test_the_newest_are_asked_for_their_ends_and_it_is_said_of_how_many(stage: Stage) -> None:
+    """One call each, so that older ones are found only where the target tells of them."""
+    leases = out(stage, SAMPLE + 2)
+    for lease in leases:
+        stage.minter.until[lease.handle.name] = lease.backend_expires_at + HOUR
+    found = [x.about for x in doctor(stage.broker) if "at the back end" in x.detail]
+    assert sorted(found) == sorted(lease.id for lease in leases)[2:]
+    assert ends_asked(stage.broker) == (SAMPLE, SAMPLE + 2)
 
 
 def test_an_ended_leases_object_breaks_i4_and_is_left_alone(stage: Stage) -> None:

@@ -304,6 +304,54 @@ def test_what_is_issued_after_a_release_is_not_counted_to_the_kill(stage: Stage)
     assert kill_progress(stage.broker, stage.operator, ordered.id).unended == ()
 
 
+@pytest.mark.parametrize(
+    ("height", "subject", "close"),
+    [
+        (Height.AGENT, "refnd-bot", "refund-bot"),
+        (Height.OWNER, "olivia@exampel.com", "olivia@example.com"),
+        (Height.TARGET, "Order-db", "orders-db"),
+        (Height.SCOPE, "orders-db:reed", "orders-db:read"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_what_is_close(
+    stage: Stage, height: Height, subject: str, close: str
+) -> None:
+    """And with the word that nothing is covered; what was written is not said again."""
+    with pytest.raises(NotFound) as refused:
+        kill(stage.broker, stage.operator, height, subject, "wrong")
+    assert refused.value.detail.startswith("Nothing is covered")
+    assert close in refused.value.detail
+    assert subject not in refused.value.detail
+
+
+def test_an_id_or_nonsense_is_close_to_nothing(stage: Stage) -> None:
+    """Ids are not guessed at."""
+    for height in (Height.TASK, Height.LEASE, Height.AGENT):
+        with pytest.raises(NotFound) as refused:
+            kill(stage.broker, stage.operator, height, "task_000", "wrong")
+        assert "Close to it" not in refused.value.detail
+
+
+def test_an_owner_may_be_written_in_any_case(stage: Stage) -> None:
+    """One mailbox is one person: the kill is kept as agents have the address, and covers them."""
+    lease = issued(stage, stage.ask(stage.start())).lease
+    ordered = kill(stage.broker, stage.operator, Height.OWNER, "Olivia@Example.COM", "gone")
+    assert ordered.subject == stage.agent.owner
+    assert lease_now(stage, lease).end_reason == "killed"
+
+
+def test_an_owner_of_several_spellings_is_not_killed_in_part(stage: Stage) -> None:
+    """Each must be named, which works; nothing is ordered by the way."""
+    other = replace(stage.agent, id=stage.new_id("agent"), name="b", owner="OLIVIA@example.com")
+    with stage.broker.store.transaction() as tx:
+        tx.add_agent(other)
+    with pytest.raises(InvalidRequest, match=r"OLIVIA@example\.com and olivia@example\.com"):
+        kill(stage.broker, stage.operator, Height.OWNER, "Olivia@example.com", "gone")
+    assert stage.memory.state.kills == {}
+    for spelt in (other.owner, stage.agent.owner):
+        assert kill(stage.broker, stage.operator, Height.OWNER, spelt, "x").subject == spelt
+
+
 def test_a_misspelt_target_does_not_look_like_a_kill_that_worked(stage: Stage) -> None:
     """Killing what nobody knows is refused, and no kill is written."""
     with pytest.raises(NotFound):

@@ -126,6 +126,7 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool, days: float) 
     """Look for broken invariants in the database and the back ends; exit 1 when there are any."""
     from valetkey.core.invariants import CHECKED, ELSEWHERE
     from valetkey.flows.doctor import doctor as look
+    from valetkey.flows.doctor_outside import ends_asked
 
     screen = Screen(as_json)
 
@@ -133,8 +134,10 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool, days: float) 
         broken = [vars(violation) for violation in look(house.broker, timedelta(days=days))]
         unready = [str(trouble) for trouble in house.troubles()]
         failing = _failing_probes(house) if house.settings.times.probe_every else {}
+        asked, active = ends_asked(house.broker)
         told = {
             "checked": list(CHECKED),
+            "ends_asked": {"asked": asked, "active": active},
             "not_checked_here": dict(ELSEWHERE),
             "violations": broken,
             "unready": unready,
@@ -148,6 +151,8 @@ def doctor(ctx: click.Context, config: Path | None, as_json: bool, days: float) 
             screen.say(f"{target}: {since}")
         if not broken:
             screen.say(f"{len(CHECKED)} invariants hold: {', '.join(CHECKED)}")
+        if asked < active:
+            screen.say(f"I3: back ends were asked for the ends of the newest {asked} of {active}")
         for name, where in ELSEWHERE.items():
             screen.say(f"{name} is not checked here: {where}")
         return REFUSED if broken else DONE

@@ -11,7 +11,7 @@ from valetkey.core.errors import BrokerError
 from valetkey.core.invariants import Violation
 from valetkey.core.lease import Lease, LeaseState
 from valetkey.flows.reconcile import leases_behind
-from valetkey.ports import Broker, Found
+from valetkey.ports import Broker, Found, Transaction
 
 SAMPLE = 50
 LARGEST_SKEW = timedelta(seconds=6)
@@ -100,5 +100,20 @@ class Outside:
 
     def _newest(self) -> Sequence[Lease]:
         with self.broker.store.transaction() as tx:
-            active = tx.leases(LeaseState.ACTIVE.value, None, None)
-        return [x for x in active if x.handle.minter == self.minter][:SAMPLE]
+            newest = sorted(_active(tx, self.minter), reverse=True)[:SAMPLE]
+            found = [tx.lease(lease_id) for lease_id in newest]
+        return [x for x in found if x is not None and x.state is LeaseState.ACTIVE]
+
+
+def ends_asked(broker: Broker) -> tuple[int, int]:
+    """Of how many active leases back ends are asked for the end, and how many there are.
+
+    Raises StoreUnavailable.
+    """
+    with broker.store.transaction() as tx:
+        active = [len(_active(tx, minter)) for minter in broker.minters]
+    return sum(min(SAMPLE, count) for count in active), sum(active)
+
+
+def _active(tx: Transaction, minter: str) -> list[str]:
+    return [x.lease_id for x in tx.unended_names(minter) if x.state is LeaseState.ACTIVE]

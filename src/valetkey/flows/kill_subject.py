@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from difflib import get_close_matches
+
 from valetkey.core.errors import InvalidRequest, NotFound, NotReady, RoleRequired
-from valetkey.core.kill import Height
+from valetkey.core.kill import VENDOR, Height
 from valetkey.core.principal import Caller
 from valetkey.core.scope import Scope
 from valetkey.ports import Broker, Transaction
+
+CLOSEST = 3
+"""How many names that are close to a misspelt one are told."""
 
 
 def may_order(caller: Caller, height: Height, subject: str) -> None:
@@ -20,8 +26,9 @@ def may_order(caller: Caller, height: Height, subject: str) -> None:
 def known_subject(broker: Broker, tx: Transaction, height: Height, subject: str) -> str:
     """The subject that a kill is kept under: an agent may be named, a scope is written one way.
 
-    Raises NotFound for what nobody knows, for a misspelt name must not look like a kill that
-    worked; InvalidRequest or InvalidParameter for a text that is no scope.
+    An owner's address may be written in any case. Raises NotFound for what nobody knows, for a
+    misspelt name must not look like a kill that worked; InvalidRequest or InvalidParameter for a
+    text that is no scope.
     """
     if height is Height.EVERYTHING:
         return ""
@@ -33,7 +40,51 @@ def known_subject(broker: Broker, tx: Transaction, height: Height, subject: str)
         subject = str(Scope.parse(subject))
     if _in_catalogue(broker, height, subject) or tx.has_subject(height, subject):
         return subject
-    raise NotFound()
+    names = _names(broker, tx, height)
+    if height is Height.OWNER and (spelt := _spelt(subject, names)) is not None:
+        return spelt
+    raise NotFound(_nothing(height, subject, names))
+
+
+def _spelt(subject: str, owners: Collection[str]) -> str | None:
+    """The owner that is meant however the address is written; None when nobody has it.
+
+    Raises InvalidRequest where several spellings are in use: a kill has one subject, and must not
+    leave the others out unsaid.
+    """
+    meant = sorted(owner for owner in owners if owner.casefold() == subject.casefold())
+    if len(meant) > 1:
+        raise InvalidRequest("agents have it written as " + " and ".join(meant) + ": name each")
+    return meant[0] if meant else None
+
+
+def _nothing(height: Height, subject: str, names: Collection[str]) -> str:
+    """That nothing is covered, and which of our names are close to what was written."""
+    folded = {name.casefold(): name for name in names}
+    close = [folded[x] for x in get_close_matches(subject.casefold(), sorted(folded), CLOSEST)]
+    nothing = f"Nothing is covered: we know no such {height.value}."
+    return f"{nothing} Close to it: {', '.join(close)}." if close else nothing
+
+
+def _names(broker: Broker, tx: Transaction, height: Height) -> frozenset[str]:
+    """What people call things at this height, where they do; ids are not guessed at."""
+    match height:
+        case Height.AGENT:
+            return frozenset(agent.name for agent in tx.agents())
+        case Height.OWNER:
+            return frozenset(agent.owner for agent in tx.agents())
+        case Height.VENDOR:
+            labels = (agent.labels for agent in tx.agents())
+            return frozenset(one[VENDOR] for one in labels if VENDOR in one)
+        case Height.ISSUER:
+            return frozenset(broker.platforms)
+        case Height.TARGET:
+            return frozenset(broker.rules().catalogue.targets)
+        case Height.SCOPE:
+            targets = broker.rules().catalogue.targets.values()
+            return frozenset(f"{one.name}:{action}" for one in targets for action in one.scopes)
+        case _:
+            return frozenset()
 
 
 def _in_catalogue(broker: Broker, height: Height, subject: str) -> bool:

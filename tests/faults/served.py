@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -98,8 +98,17 @@ class Visitor:
         body = {"task": task, "scope": scope, "ttl": ttl, "reason": "because"}
         return self.call("POST", "/v1/credentials", body, Idempotency_Key=secrets.token_hex(8))
 
-    def hang_up(self, task: str, after: float, scope: str = READ) -> None:
-        """Ask, and close the connection so many seconds after the request was sent."""
+    def hang_up(
+        self,
+        task: str,
+        after: float,
+        scope: str = READ,
+        begun: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Ask, and close the connection so many seconds after the request was sent and has begun.
+
+        Who leaves before the server has read the request has asked for nothing.
+        """
         body = json.dumps({"task": task, "scope": scope, "ttl": 60, "reason": "because"})
         lines = [
             "POST /v1/credentials HTTP/1.1",
@@ -111,6 +120,7 @@ class Visitor:
         ]
         with socket.create_connection(("127.0.0.1", self.served.port), timeout=10) as line:
             line.sendall(("\r\n".join(lines) + "\r\n\r\n" + body).encode())
+            until_true(begun, 20)
             threading.Event().wait(after)  # the moment is chance: that is the point
 
 

@@ -43,7 +43,7 @@ def test_clients_that_hang_up_at_any_moment_leave_nothing(
         visitors = [served.visitor(ground.bot(house)) for _ in range(3)]
         tasks = [visitor.start() for visitor in visitors]
         threads = [
-            threading.Thread(target=leave_often, args=[visitor, task, chance])
+            threading.Thread(target=leave_often, args=[house, visitor, task, chance])
             for visitor, task in zip(visitors, tasks, strict=True)
         ]
         for thread in threads:
@@ -66,7 +66,7 @@ def test_what_a_client_left_behind_ends_where_its_scope_wants_to_hear_of_it(
     """Nobody speaks of what was left, and it ends; what is acknowledged in time lives."""
     visitor = served.visitor(ground.bot(house))
     task = visitor.start()
-    visitor.hang_up(task, 0.0, GLANCE)
+    visitor.hang_up(task, 0.0, GLANCE, lambda: len(leases_of_task(house, task)) == 1)
     status, given = visitor.ask(task, GLANCE)
     assert status == 201, given
     kept = given["lease"]["id"]
@@ -81,10 +81,12 @@ def test_what_a_client_left_behind_ends_where_its_scope_wants_to_hear_of_it(
     ground.at_peace(house)
 
 
-def leave_often(visitor: Visitor, task: str, chance: random.Random) -> None:
-    """Ask a dozen times, and hang up each time before or after the answer."""
-    for _ in range(12):
+def leave_often(house: House, visitor: Visitor, task: str, chance: random.Random) -> None:
+    """Ask a dozen times, and hang up each time before or after the answer; once surely in time."""
+    for _ in range(11):
         visitor.hang_up(task, chance.random() * 0.04)
+    before = len(leases_of_task(house, task))
+    visitor.hang_up(task, 0.0, begun=lambda: len(leases_of_task(house, task)) > before)
 
 
 def test_a_server_told_to_stop_finishes_what_it_mints(

@@ -91,7 +91,7 @@ class Session:
     ) -> Answer:
         token = self.access_token()
         url = self.base_url + path
-        named = _sealed_to(json)
+        named = _sealed_to(body.get("json"))
 
         def sent(nonce: str | None) -> Answer:
             proof = self._key.make_proof(method, url, token, nonce=nonce, seal_jkt=named)

@@ -145,6 +145,18 @@ def test_an_answer_is_given_once(hall: Hall, client: CibaClient) -> None:
     assert client.error(native) == (400, "invalid_grant")
 
 
+def test_an_answer_is_not_used_up_by_a_proof_that_is_nearly_over(
+    hall: Hall, client: CibaClient
+) -> None:
+    """A token could not be collected with in the seconds that are left; another proof gets it."""
+    token, auth_req_id = client.whole(), client.begun(SCOPE)
+    hall.stage.memory.time += 292 * SECOND
+    late = client.poll(auth_req_id, Authorization=f"DPoP {token}")
+    assert (late.status_code, late.json()["error"]) == (401, "invalid_client")
+    hall.stage.memory.time += 6 * SECOND
+    assert client.poll(auth_req_id).status_code == 200
+
+
 def test_people_have_as_long_as_was_asked_for_and_no_longer(
     hall: Hall, client: CibaClient
 ) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import urllib3
 from joserfc.jwk import ECKey
 
 from tests.faults.ground import Ground, until_true
 from tests.faults.served import Served, serving
 from valetkey.bootstrap.keys import TurningKeys
+from valetkey.flows.tell_keys import SIGNS
 from valetkey.identity.key_ring import KeyFiles, KeyRing, file_name
 
 HOUR = timedelta(hours=1)
@@ -42,6 +45,14 @@ def published(server: Served) -> list[str]:
     return [key["kid"] for key in got(server, "/oauth2/jwks")["keys"]]
 
 
+@pytest.fixture
+def told(ground: Ground) -> Iterator[None]:
+    """What replicas told of their keys is forgotten, for those who come after have others."""
+    yield
+    ground.look("DELETE FROM uses WHERE slot = %s", SIGNS, database="valetkey")
+
+
+@pytest.mark.usefixtures("told")
 def test_a_server_that_lacks_a_key_is_unready_until_it_has_the_file(
     ground: Ground, tmp_path: Path
 ) -> None:

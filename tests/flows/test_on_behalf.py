@@ -131,6 +131,20 @@ def test_giving_needs_a_login_fresh_for_exactly_that(stage: Stage, changed: str)
     assert list(stage.memory.state.delegations) == []
 
 
+def test_one_login_gives_once(stage: Stage) -> None:
+    """What was taken back is not given again by the login that gave it, nor anything twice."""
+    scopes, lasts = (Scope.parse(READ),), timedelta(minutes=10)
+    fresh = stage.fresh(stage.pat, Offer(stage.agent.id, scopes, lasts).fresh_name)
+    given = give_delegation(stage.broker, fresh, "refund-bot", scopes, lasts)
+    withdraw_delegation(stage.broker, fresh, given.delegation.id)
+    with pytest.raises(FreshLoginRequired):
+        give_delegation(stage.broker, fresh, "refund-bot", scopes, lasts)
+    assert list(stage.memory.state.delegations) == [given.delegation.id]
+    stage.pass_time(timedelta(seconds=1))
+    again = replace(fresh, auth_time=stage.memory.now())
+    assert give_delegation(stage.broker, again, "refund-bot", scopes, lasts).live
+
+
 def test_only_people_with_a_verified_address_give(stage: Stage) -> None:
     """Nor does a login that does not say when it was made."""
     for person in (replace(stage.pat, email=None), replace(stage.pat, auth_time=None)):
@@ -190,7 +204,7 @@ def test_another_agents_delegation_does_not_exist(stage: Stage) -> None:
 
 def test_withdrawing_ends_all_that_rests_on_it_however_deep(stage: Stage) -> None:
     """Tasks of other agents below it too; what rests on nothing or on another goes on."""
-    given, second = stage.given(READ), stage.given(READ)
+    given, second = stage.given(READ), stage.given(READ, READ_EU)
     root = stage.start(READ, on_behalf_of=given.id)
     other = helper_bot(stage)
     child = passed_on(stage, root, other)
@@ -365,7 +379,7 @@ def test_a_killed_person_gives_nothing_and_has_nothing_done(stage: Stage) -> Non
     kill(stage.broker, stage.operator, Height.PERSON, PAT, "left the company")
     assert lease_now(stage, lease).state is LeaseState.ENDING
     with pytest.raises(Killed):
-        stage.given()
+        stage.given(READ)
     with pytest.raises(Killed):
         stage.start(on_behalf_of=given.id)
     with pytest.raises(Killed):

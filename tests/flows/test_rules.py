@@ -378,6 +378,18 @@ def test_a_pipeline_that_runs_again_does_not_undo_a_way_back(stage: RulesStage) 
     assert not stage.plan(SAMPLE, AT_ONCE).waits
 
 
+def test_who_goes_back_over_several_versions_goes_back_from_each(stage: RulesStage) -> None:
+    """Also from one that was skipped; what they went back to is in force without being asked."""
+    first = stage.in_force()
+    stage.push(SHORTER, AT_ONCE)
+    stage.push(OTHERS, AT_ONCE)
+    stage.back(first)
+    assert stage.plan(SHORTER, AT_ONCE).waits
+    assert stage.plan(OTHERS, AT_ONCE).waits
+    stage.accept(stage.push(SHORTER, AT_ONCE))
+    assert not stage.plan(SAMPLE, AT_ONCE).waits
+
+
 def test_a_plan_tells_what_changes_and_which_asks_would_be_answered_otherwise(
     stage: RulesStage,
 ) -> None:

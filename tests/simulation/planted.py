@@ -72,7 +72,7 @@ def takes_no_answer_for_no_question(
         issuing._put_to_its_end(broker, lease, NotAsked())
         raise
     with broker.store.transaction() as tx:
-        out, problem = issuing._activate(broker, tx, verdict, minted)
+        out, problem = issuing._activate(broker, tx, verdict, Made(minted))
     if problem is not None:
         raise problem
     return Issued(out, minted.secret)

@@ -74,6 +74,15 @@ def test_one_person_in_two_groups_cannot_be_two_approvals() -> None:
     assert approvals_by_group(needs, (both, said("bob", "security"))) == dict(needs)
 
 
+def test_two_spellings_of_one_address_are_one_approval() -> None:
+    """However an issuer writes it: one mailbox is one person."""
+    spelled = [
+        Approval(name, "grant_1", name, ("approvers",), "approve", "h", NOW, NOW)
+        for name in ("Ann@example.com", "ann@example.com")
+    ]
+    assert approvals_by_group((("approvers", 2),), tuple(spelled)) == {"approvers": 1}
+
+
 @pytest.mark.parametrize("state", list(GrantState))
 def test_only_an_approved_grant_in_time_is_collected(state: GrantState) -> None:
     """Every other state has its own reason."""

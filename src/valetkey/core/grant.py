@@ -114,11 +114,12 @@ def approvals_by_group(
 ) -> dict[str, int]:
     """Count the yeses for each group a grant waits for; one person counts for one group only.
 
-    Whoever is in several of them counts where most are missing still.
+    Whoever is in several of them counts where most are missing still. An address in two
+    spellings is one person.
     """
     counts = {group: 0 for group, _ in needs}
     wanted = dict(needs)
-    said_yes = {a.approver: a for a in approvals if a.verdict == "approve"}.values()
+    said_yes = {a.approver.casefold(): a for a in approvals if a.verdict == "approve"}.values()
     for approval in sorted(said_yes, key=lambda a: (len(counts.keys() & set(a.groups)), a.id)):
         fitting = [group for group in counts if group in approval.groups]
         if fitting:

@@ -154,13 +154,15 @@ def rule_changes(was: Mapping[str, str], becomes: Mapping[str, str]) -> tuple[Ru
 def rolled_back_from(activations: Sequence[Activation], digest: str) -> bool:
     """Whether people went back from this version; `activations` are in any order.
 
-    Until they themselves go forward to it again.
+    Until they themselves go forward to it again. Who goes back over several versions goes back
+    from each that came after the one they chose.
     """
-    taken_back, before = False, ""
+    since: list[str] = []  # what has been in force, the latest last, nothing twice
+    taken_back: set[str] = set()
     for one in sorted(activations, key=lambda one: one.number):
-        if one.cause is Cause.ROLLED_BACK and before == digest:
-            taken_back = True
-        if one.digest == digest:
-            taken_back = False
-        before = one.digest
-    return taken_back
+        if one.cause is Cause.ROLLED_BACK:
+            again = since.index(one.digest) + 1 if one.digest in since else 0
+            taken_back |= set(since[again:])
+        taken_back.discard(one.digest)
+        since = [*(x for x in since if x != one.digest), one.digest]
+    return digest in taken_back

@@ -34,7 +34,8 @@ def approve(broker: Broker, caller: Caller, grant_id: str, shown_hash: str) -> G
         logged_in_for(broker, tx, caller, fresh_name(grant))
         if shown_hash != grant.shown_hash:
             raise ApprovalVoid("what you saw is not what waits now")
-        if any(verdict.approver == caller.email for verdict in tx.approvals(grant.id)):
+        said = {verdict.approver for verdict in tx.approvals(grant.id)}
+        if _folded(said) & _folded({str(caller.email)}):
             return grant  # said before: nothing new happened
         _add(broker, tx, caller, grant, "approve")
         counts = approvals_by_group(grant.needs, tuple(tx.approvals(grant.id)))

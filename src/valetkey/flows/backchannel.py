@@ -22,6 +22,7 @@ from valetkey.core.errors import (
     NotFound,
     RateLimited,
     StillWaiting,
+    TokenExpired,
 )
 from valetkey.core.facts import Fact, FactKind, HistoryQuery
 from valetkey.core.grant import Grant, GrantState
@@ -34,6 +35,8 @@ from valetkey.flows.verdicts import Refused, Verdict, Waiting
 from valetkey.flows.weigh import open_task, settle_verdict, weigh
 from valetkey.ports import Broker, Transaction
 
+_LEAST_LIFE: Final = timedelta(seconds=10)
+"""What an answer must live for: it is given once, and ends with what the agent proved itself by."""
 _MOST_SLOWED: Final = LONGEST_WAIT // INTERVAL
 _ID: Final = re.compile(r"(grant_[0-9a-v]{26})\.[0-9A-Za-z.-]{1,128}")
 
@@ -68,7 +71,8 @@ def poll(broker: Broker, caller: Caller, auth_req_id: str) -> Grant:
 
     For the agent and key that asked. Raises StillWaiting, which leaves no fact, RateLimited with
     the longer interval (limit `poll`), ApprovalTimedOut, DeniedByPerson, AlreadyDecided when it
-    was answered before, and NotFound for every id that is not one of the caller's own.
+    was answered before, TokenExpired when the caller's proof is over before an answer could be
+    used, and NotFound for every id that is not one of the caller's own.
     """
     pace(broker, caller.principal, "poll")
     with broker.store.transaction() as tx:
@@ -87,6 +91,8 @@ def poll(broker: Broker, caller: Caller, auth_req_id: str) -> Grant:
             waiting.retry_after = interval
             waiting.recorded = True
             raise
+        if caller.expires_at - tx.now() < _LEAST_LIFE:
+            raise TokenExpired()
         tx.record(_given(caller, current))
     return current
 

@@ -55,12 +55,14 @@ def give_delegation(
     for scope in scopes:
         broker.rules().catalogue.check_bound(scope)
     with broker.store.transaction() as tx:
-        tx.hold_barrier()
         to = tx.agent(agent) or tx.agent_named(agent)
         if to is None:
             raise NotFound("there is no such agent")
         offer = Offer(to.id, scopes, lasts)
         _fresh(broker, tx, caller, offer, to)
+    _use_up(broker, caller, offer, to)
+    with broker.store.transaction() as tx:
+        tx.hold_barrier()
         if tx.kills_over(reach_of_person(Reach(), person)):
             raise Killed()
         given = new_delegation(broker, tx, person, offer, LOGIN)
@@ -162,8 +164,23 @@ def _fresh(broker: Broker, tx: Transaction, caller: Caller, offer: Offer, to: Ag
     """A login made for exactly this, no older than the limit; its refusal says what it would be."""
     age = tx.now() - (caller.auth_time or tx.now())
     if caller.fresh_for != offer.fresh_name or age > broker.limits.fresh_login:
-        whom = {"agent_id": to.id, "agent": to.name, "fresh_for": offer.fresh_name}
-        raise FreshLoginRequired(extra=whom)
+        raise _log_in_for(offer, to)
+
+
+def _use_up(broker: Broker, caller: Caller, offer: Offer, to: Agent) -> None:
+    """One login gives once: what was taken back since is not given again by the same one.
+
+    Its own commit, before anything is given. Raises FreshLoginRequired.
+    """
+    at = caller.auth_time or broker.store.now()
+    login = f"{caller.principal} {offer.fresh_name} {at.isoformat()}"
+    if not broker.store.first_use("login", login, at + 2 * broker.limits.fresh_login):
+        raise _log_in_for(offer, to)
+
+
+def _log_in_for(offer: Offer, to: Agent) -> FreshLoginRequired:
+    whom = {"agent_id": to.id, "agent": to.name, "fresh_for": offer.fresh_name}
+    return FreshLoginRequired(extra=whom)
 
 
 def _sees(caller: Caller, found: Delegation) -> bool:

@@ -29,6 +29,7 @@ _AT_A_POLL: Final[Told] = {
     errors.ApprovalTimedOut: "expired_token",
     errors.NotFound: "invalid_grant",
     errors.AlreadyDecided: "invalid_grant",
+    errors.TokenExpired: "invalid_client",
 }
 
 

@@ -104,7 +104,7 @@ def main() -> int:
             authorization_details=json.dumps([asked]),
             binding_message=message,
         )
-        print(f"waiting for people, {begun['expires_in']} s at most", flush=True)
+        print(f"asked; an answer comes within {begun['expires_in']} s", flush=True)
         given = polled(client, begun)
         granted = given["authorization_details"][0]["grant"]
         got = client.api(f"/v1/grants/{granted}/collect", given["access_token"])
@@ -117,5 +117,14 @@ def main() -> int:
     return 0
 
 
+def told() -> int:
+    """The same, where the words of a refusal are printed and not its traceback."""
+    try:
+        return main()
+    except HTTPError as refused:
+        print(refused.read().decode(errors="replace"), file=sys.stderr)
+        return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told())

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import valetkey.devstack
 from tests.cli import samples
 from tests.cli.conftest import Terminal
 from tests.cli.fake_broker import FakeBroker, problem
 from valetkey.cli.apply import MOST_AGENTS, MOST_BYTES, portions
 
+SAMPLE = Path(valetkey.devstack.__file__).parent / "sample"
 PLAN, PUT = "POST /v1/provisioning/plan", "PUT /v1/agents/refund-bot"
 FILE = """\
 name: refund-bot
@@ -196,6 +199,28 @@ def test_files_that_are_wrong_are_told_without_asking_anybody(
             (3, "team is not of its form")
         ]
     assert broker.calls == []
+
+
+@pytest.mark.parametrize("only", [(), ("--only", "policies")])
+def test_a_broken_policy_is_told_whichever_parts_are_named(
+    bot: Terminal, folder: Path, only: tuple[str, ...]
+) -> None:
+    """Policies are tested with the catalogue beside them, and faults of all parts are told."""
+    for part in ("catalogue", "policies"):
+        shutil.copytree(SAMPLE / part, folder / part)
+    with (folder / "policies" / "refunds.cedar").open("a") as file:
+        file.write("garbage")
+    (folder / "agents" / "refund-bot.yaml").write_text(FILE.replace("refunds", "R"))
+    told = bot.json("apply", "--check", *only, "--group", "valetkey-approvers", str(folder))
+    faulty = [Path(x["file"]).name for x in told["problems"]]
+    assert faulty == (["refunds.cedar"] if only else ["refund-bot.yaml", "refunds.cedar"])
+
+
+def test_policies_without_a_catalogue_are_not_called_well(bot: Terminal, folder: Path) -> None:
+    """What could not be checked was not checked."""
+    shutil.copytree(SAMPLE / "policies", folder / "policies")
+    [told] = bot.json("apply", "--check", "--only", "policies", str(folder))["problems"]
+    assert told["message"] == "policies can be checked only with the catalogue beside them"
 
 
 def test_many_files_go_in_parts_that_one_call_may_carry() -> None:

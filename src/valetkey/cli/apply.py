@@ -90,17 +90,13 @@ def apply(desk: Desk, /, folder: Path, **said: Any) -> int:
     """Make agents, catalogue and policies equal to the files in FOLDER; what widens waits."""
     from valetkey.agentside.wire import Refusal
     from valetkey.cli.catalogue import problems_told
-    from valetkey.policy.problems import FilesInvalid, Problem
+    from valetkey.policy.problems import Problem
 
     reviewed = Reviewed.of(folder, said["only"])
-    try:
-        files = reviewed.agents()
-        if said["check"]:
-            reviewed.folders.check(said["groups"])
-            return problems_told(desk.screen, [])
-        texts = reviewed.folders.files()
-    except FilesInvalid as wrong:
-        return problems_told(desk.screen, list(wrong.problems))
+    problems = reviewed.problems(said["groups"] if said["check"] else None)
+    if problems or said["check"]:
+        return problems_told(desk.screen, problems)
+    files, texts = reviewed.agents(), reviewed.folders.files()
     try:
         rules = rules_applied(desk, texts, said["only_plan"]) if texts else None
     except Refusal as no:
@@ -136,6 +132,19 @@ class Reviewed:
             raise ValueError(f"{folder} has none of the folders {', '.join(PARTS)}")
         rules = (folder / part if part in wanted else None for part in PARTS[1:])
         return cls(folder, PARTS[0] in wanted, Folders(*rules))
+
+    def problems(self, groups: Sequence[str] | None) -> list[Any]:
+        """All that is wrong with the files of every part; with `groups` they are tested, too."""
+        from valetkey.policy.problems import FilesInvalid
+
+        rules = self.folders.files if groups is None else lambda: self.folders.check(groups)
+        found: list[Any] = []
+        for read in (self.agents, rules):
+            try:
+                read()
+            except FilesInvalid as wrong:
+                found += wrong.problems
+        return sorted(found)
 
     def agents(self) -> Sequence[Any]:
         """The files of agents; raises FilesInvalid."""

@@ -12,7 +12,7 @@ from valetkey.cli.login import freshly_posted, way_option
 from valetkey.cli.screen import clean
 from valetkey.cli.values import SECONDS
 
-COLUMNS = ("id", "agent", "live", "scopes", "until", "source")
+COLUMNS = ("id", "agent", "person", "live", "scopes", "until", "source")
 FRESH = "fresh_login_required"
 
 
@@ -48,7 +48,8 @@ def give(
 def list_(desk: Desk) -> int:
     """List what you let agents do for you, or what people let this agent do."""
     found = desk.get("/v1/delegations")
-    desk.screen.listed(found, COLUMNS, found["items"])
+    lines = [{**one, "person": one["on_behalf_of"]["email"]} for one in found["items"]]
+    desk.screen.listed(found, COLUMNS, lines)
     return DONE
 
 

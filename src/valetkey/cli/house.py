@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from valetkey.cli.desk import UNREACHABLE, USAGE
+from valetkey.cli.desk import REFUSED, UNREACHABLE, USAGE
 from valetkey.cli.next_actions import INSTEAD
 from valetkey.cli.screen import Screen
 
@@ -43,9 +43,10 @@ def with_settings(screen: Screen, config: Path | None, run: Callable[[Settings],
     from pydantic import ValidationError
 
     from valetkey.bootstrap import WrongDatabaseRole, config_path, load_settings
-    from valetkey.core.errors import BrokerError
+    from valetkey.core.errors import BrokerError, MinterUnavailable, NotReady, StoreUnavailable
     from valetkey.policy.problems import FilesInvalid
 
+    outages = (MinterUnavailable, NotReady, StoreUnavailable)
     try:
         return run(load_settings(config or config_path()))
     except FilesInvalid as wrong:
@@ -65,4 +66,4 @@ def with_settings(screen: Screen, config: Path | None, run: Callable[[Settings],
     except BrokerError as away:
         now = INSTEAD.get(away.code, away.next_action)
         screen.refused({"code": away.code, "detail": away.detail, "next_action": now})
-        return UNREACHABLE
+        return UNREACHABLE if isinstance(away, outages) else REFUSED

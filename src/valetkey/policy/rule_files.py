@@ -42,15 +42,27 @@ class Folders:
         return files
 
     def check(self, groups: Iterable[str]) -> None:
-        """Read, check and test what can be without the other part. Raises FilesInvalid."""
+        """Read, check and test: policies with the catalogue that they are about, also where it is
+        not part of this version but stands beside them. Raises FilesInvalid.
+        """
+        if self.policies is not None and self.catalogue is None:
+            return self._with_catalogue().check(groups)
         files = self.files()
         try:
-            if self.catalogue is not None and self.policies is not None:
+            if self.policies is not None:
                 prove(files, groups)
             elif self.catalogue is not None:
                 read_catalogue(texts_in(files, CATALOGUE), CATALOGUE)
         except FilesInvalid as wrong:
             raise FilesInvalid(map(self.placed, wrong.problems)) from None
+
+    def _with_catalogue(self) -> Folders:
+        assert self.policies is not None
+        beside = self.policies.parent / CATALOGUE
+        if not beside.exists():
+            why = "policies can be checked only with the catalogue beside them"
+            raise FilesInvalid([Problem(str(self.policies), 0, why)])
+        return Folders(beside, self.policies)
 
     def placed(self, problem: Problem) -> Problem:
         """The same problem at the place of its file here."""

@@ -11,6 +11,7 @@ import pytest
 from tests.flows.provisioning import FILE, JOB, RULE
 from tests.flows.rules import (
     AT_ONCE,
+    GROUPS,
     OTHERS,
     PUSHER,
     PUSHES,
@@ -20,6 +21,7 @@ from tests.flows.rules import (
     RulesStage,
     with_text,
 )
+from valetkey.bootstrap.rulebook import StoredRules
 from valetkey.core.agent import AgentState
 from valetkey.core.ask import Ask
 from valetkey.core.errors import (
@@ -40,7 +42,7 @@ from valetkey.core.errors import (
 )
 from valetkey.core.facts import FactKind, HistoryQuery
 from valetkey.core.proposal import ProposalState
-from valetkey.core.rules import Cause, version_digest
+from valetkey.core.rules import Activation, Cause, RulesVersion, version_digest
 from valetkey.flows.agents import register_agent
 from valetkey.flows.decide_rules import (
     accept_rules,
@@ -52,6 +54,7 @@ from valetkey.flows.decide_rules import (
 )
 from valetkey.flows.push_rules import plan_rules, push_rules
 from valetkey.flows.request_credential import request_credential
+from valetkey.policy.rules import ActiveRules
 from valetkey.testing.brokers import Stage
 from valetkey.testing.memory_store import MemoryStore
 from valetkey.testing.sim_store import SimStore
@@ -459,6 +462,23 @@ def test_where_rules_come_from_files_nothing_is_pushed() -> None:
     ):
         with pytest.raises(RulesFromFiles):
             call()
+
+
+def test_a_version_that_can_no_longer_be_read_is_left_by_going_back(stage: RulesStage) -> None:
+    """A replica that starts on it comes up, says which policy, and serves what is gone back to."""
+    good, now = stage.in_force(), stage.broker.store.now()
+    chain = '@id("deep") forbid (principal, action, resource) when { true'
+    files = {**SAMPLE, "policies/deep.cedar": chain + " && true" * 480 + " };"}
+    version = RulesVersion(version_digest(files), files, "c", "p", "someone", None, now)
+    with stage.broker.store.transaction() as tx:
+        tx.add_rules_version(version)
+        tx.add_activation(Activation(2, version.digest, Cause.APPLIED, "someone", now))
+    started = ActiveRules(StoredRules(stage.broker.store, GROUPS), stage.gate)
+    assert [(why.file, why.line) for why in started.missing] == [("policies/deep.cedar", 1)]
+    stage.back(good)
+    assert started.reload()
+    with pytest.raises(RulesInvalid, match="operators"):
+        stage.back(version.digest)
 
 
 def test_a_version_that_was_altered_in_the_database_is_not_served(stage: RulesStage) -> None:

@@ -14,7 +14,7 @@ from valetkey.core.catalogue import Catalogue
 from valetkey.core.errors import NotReady
 from valetkey.policy.checks import check, run_policy_tests
 from valetkey.policy.problems import FilesInvalid
-from valetkey.policy.rules import ActiveRules, load_rules
+from valetkey.policy.rules import ActiveRules, Rules, load_rules
 
 
 @pytest.fixture
@@ -97,6 +97,26 @@ def test_nothing_is_active_without_good_files(files: Path) -> None:
     (files / "policies" / "tasks.cedar").write_text("permit")
     with pytest.raises(FilesInvalid):
         active(files)
+
+
+@pytest.mark.parametrize("fault", [RecursionError, MemoryError, RuntimeError])
+def test_a_fault_of_reading_at_start_leaves_a_replica_that_can_be_given_others(
+    files: Path, fault: type[Exception]
+) -> None:
+    """It comes up without rules, says why, and takes the next that can be read."""
+    faults = [fault("row 7 of the database")]
+
+    def load() -> Rules:
+        if faults:
+            raise faults.pop()
+        return load_rules(files / "catalogue", files / "policies", GROUPS)
+
+    rules = ActiveRules(load)
+    assert [str(why) for why in rules.missing] == [f"could not be read: {fault.__name__}"]
+    with pytest.raises(NotReady):
+        rules.current()
+    assert rules.reload()
+    assert rules.missing == ()
 
 
 def test_readers_see_one_version_while_it_is_replaced(files: Path) -> None:

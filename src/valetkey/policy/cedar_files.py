@@ -18,6 +18,7 @@ from typing import Any
 
 from cedarpy import Schema, policies_to_json_str, validate_policies
 
+from valetkey.policy.cedar_text import cut, too_large
 from valetkey.policy.problems import PolicyInvalid, Problem, deceiving
 from valetkey.policy.section import duration_of
 from valetkey.policy.texts import Texts, read_folder
@@ -26,7 +27,6 @@ TESTS = "tests"
 ANNOTATIONS = frozenset({"id", "max_ttl", "description"})
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
-_PIECE = re.compile(r'//[^\n]*|"(?:[^"\\]|\\.)*"|;|[^/";]+|.', re.S)
 
 
 @dataclass(frozen=True)
@@ -85,27 +85,6 @@ def read_policies(
     return PolicyFiles(tuple(policies), digest.hexdigest())
 
 
-def cut(text: str) -> Iterator[tuple[int, str]]:
-    """Cut Cedar text after each `;` outside texts and comments: (line, one policy).
-
-    What is left after the last `;` comes too, unless it is only space and comments.
-    """
-    pieces: list[str] = []
-    line, begun = 1, 0
-    for found in _PIECE.finditer(text):
-        piece = found[0]
-        if not begun and not piece.startswith("//") and piece.strip():
-            begun = line + piece[: len(piece) - len(piece.lstrip())].count("\n")
-        if begun:
-            pieces.append(piece)
-        line += piece.count("\n")
-        if begun and piece == ";":
-            yield begun, "".join(pieces).strip()
-            pieces, begun = [], 0
-    if begun:
-        yield begun, "".join(pieces).strip()
-
-
 def _policies_of(name: str, text: str, problems: list[Problem]) -> list[Policy]:
     hidden = deceiving(text, name)
     if hidden is not None:
@@ -119,8 +98,15 @@ def _policy(file: str, line: int, text: str, problems: list[Problem]) -> Policy 
     def refuse(message: str) -> None:
         problems.append(Problem(file, line, message))
 
+    excess = too_large(text)
+    if excess is not None:
+        refuse(excess)
+        return None
     try:
         parsed = json.loads(policies_to_json_str(text))
+    except RecursionError:
+        refuse("nests too deeply to be read")
+        return None
     except ValueError as error:
         refuse(f"is not Cedar: {error}")
         return None

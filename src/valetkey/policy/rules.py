@@ -85,8 +85,8 @@ class ActiveRules:
     def __init__(self, load: Callable[[], Rules], gate: Gate = lambda _: ()) -> None:
         """Load the first version; raises FilesInvalid when the files are broken.
 
-        Files that are sound but not pinned, or a back end that cannot be asked yet, leave no
-        rules in force until a reload finds that they may be.
+        Files that are sound but not pinned, a back end that cannot be asked yet, and any fault of
+        reading leave no rules in force until a reload finds that they may be.
         """
         self._load = load
         self._gate = gate
@@ -97,8 +97,10 @@ class ActiveRules:
             self._rules = self._checked()
         except NotPinned as missing:
             self._keep(missing.problems)
-        except BrokerError as away:
-            self._keep((Problem("", 0, away.detail),))
+        except FilesInvalid:
+            raise
+        except Exception as error:  # noqa: BLE001 - other rules must still find somebody here
+            self._keep(_why(error))
 
     def current(self) -> Rules:
         """The rules in force; raises NotReady while there are none."""
@@ -128,10 +130,8 @@ class ActiveRules:
                 fresh = self._checked()
             except FilesInvalid as error:
                 return self._keep(error.problems)
-            except BrokerError as away:
-                return self._keep((Problem("", 0, away.detail),))
             except Exception as error:  # noqa: BLE001 - the last good rules must stay
-                return self._keep((Problem("", 0, f"could not be read: {type(error).__name__}"),))
+                return self._keep(_why(error))
             if self._rules is None or fresh.version != self._rules.version:
                 log.info("rules_activated", catalogue=fresh.version[0], policy=fresh.version[1])
             self._rules, self._problems = fresh, ()
@@ -149,3 +149,10 @@ class ActiveRules:
         if missing:
             raise NotPinned(Problem(name, 0, why) for name, why in missing)
         return rules
+
+
+def _why(error: Exception) -> tuple[Problem, ...]:
+    """What is told of an error that is not about the files themselves."""
+    if isinstance(error, BrokerError):
+        return (Problem("", 0, error.detail),)
+    return (Problem("", 0, f"could not be read: {type(error).__name__}"),)

@@ -43,7 +43,7 @@ status: $(READY)  ## Show the embedded stack
 	$(BIN)/valetkey dev status
 
 test: lint  ## Everything: linters, types, rooms, and every test on real servers
-	$(BIN)/python -m tests.halves
+	$(BIN)/python -m tests.thirds
 
 test-fast: $(READY)  ## What needs no server, in under a minute
 	$(BIN)/python -m pytest tests/unit tests/flows tests/identity tests/house
